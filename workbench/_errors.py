@@ -1,0 +1,57 @@
+"""The exceptions of the package.
+
+    WorkbenchError
+    ├── InputError (also ValueError)       something the caller passed is wrong; exit code 2 on the command line
+    │   ├── UnknownNameError               a model, device, technique or component that does not exist
+    │   ├── WorkloadError                  frames, size, steps, guidance or batch that the model cannot make
+    │   ├── SettingsError                  a technique's parameters, or two techniques, that do not go together
+    │   ├── CapError                       a VRAM or RAM cap that is no cap
+    │   └── ProfileError                   a profile that is damaged, newer than this package, or for another pipeline
+    └── RehearsalError                     the pipeline could not be run without weights; says what it asked for
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WorkbenchError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InputError(WorkbenchError, ValueError):
+    """A value that the caller passed is wrong. The message says what, which value, and what is allowed."""
+
+
+class UnknownNameError(InputError):
+    """A name that is in no catalogue. The message offers the nearest ones."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+        """Builds the message `unknown {kind} {name!r}: did you mean ...?` from the names that exist."""
+        names = tuple(known)
+        near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.4)
+        if near:
+            return cls(f"unknown {kind} {name!r}: did you mean {', '.join(near)}? (all: {', '.join(names)})")
+        return cls(f"unknown {kind} {name!r}: allowed are {', '.join(names)}")
+
+
+class WorkloadError(InputError):
+    """Frames, height, width, steps, guidance or batch that the model cannot make."""
+
+
+class SettingsError(InputError):
+    """Unreadable settings, an unknown parameter, a value out of range, or a pair that conflicts."""
+
+
+class CapError(InputError):
+    """A memory cap that is not a positive number of GiB."""
+
+
+class ProfileError(InputError):
+    """A profile file that is damaged, of a newer schema, or made for another pipeline class."""
+
+
+class RehearsalError(WorkbenchError):
+    """The pipeline's own code could not be run without weights; the message says what it asked for."""

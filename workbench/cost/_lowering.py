@@ -1,0 +1,116 @@
+"""Makes meta tensors take the kernels that a device would.
+
+A composite function such as scaled-dot-product attention picks its kernel by device, and on the meta device it picks the slow generic
+one. `lowered` shadows these few functions and calls the kernel that the target has, so the trace holds what would run there.
+(A torch function mode would do the same at five times the cost: it is also called for every look at a tensor's shape.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from workbench.cost._recorder import Recorder
+
+_HALF = (torch.float16, torch.bfloat16)
+_FLASH_MAX_HEAD_DIM = 256  # aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_head_dim_size_flash
+
+
+@contextlib.contextmanager
+def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
+    """Sends attention and RMS normalisation to one target's kernels while the context lasts.
+
+    Args:
+        target: `"cpu"` or `"cuda"`.
+        attention: the fused kernel that the target has for half precision: `"flash"`, `"efficient"`, or `"math"`, which
+            materialises the score matrix. Choices follow PyTorch's own rules (sdp_utils.cpp, layer_norm.cpp).
+    """
+    lowering = _Lowering(recorder, target, attention)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", lowering.attend))
+        if target == "cuda":
+            stack.enter_context(mock.patch("torch.rms_norm", lowering.rms_norm))
+        yield
+
+
+_sdpa = torch.nn.functional.scaled_dot_product_attention
+_rms_norm = torch.rms_norm
+
+
+@dataclass(frozen=True, slots=True)
+class _Lowering:
+    recorder: Recorder
+    target: str
+    attention: str
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        kernel = self._kernel(query, value, attn_mask, enable_gqa)
+        if kernel == "math":
+            return _sdpa(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            # what convert_boolean_attn_mask of sdp_utils does before a fused kernel
+            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(attn_mask.logical_not(), float("-inf"))
+        if kernel == "cpu":
+            return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
+            )[0]
+        if kernel == "flash":
+            return self._flash(query, key, value, dropout_p, is_causal, scale)
+        if attn_mask is not None:
+            attn_mask = attn_mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+        return torch.ops.aten._scaled_dot_product_efficient_attention(
+            query, key, value, attn_mask, False, dropout_p, is_causal, scale=scale
+        )[0]
+
+    def _flash(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, causal: bool, scale: float | None) -> Tensor:
+        head_dim = query.shape[-1]
+        if head_dim % 8:  # pad_last_dim of aten/src/ATen/native/transformers/attention.cpp
+            pad = (0, 8 - head_dim % 8)
+            query, key, value = (torch.nn.functional.pad(t, pad) for t in (query, key, value))
+        out = torch.ops.aten._scaled_dot_product_flash_attention(
+            query, key, value, dropout, causal, return_debug_mask=False, scale=scale
+        )[0]
+        return out[..., :head_dim] if head_dim % 8 else out
+
+    def _kernel(self, query: Tensor, value: Tensor, mask: Tensor | None, gqa: bool) -> str:
+        if query.dim() != 4 or query.shape[-1] != value.shape[-1]:
+            return "math"
+        if self.target == "cpu":
+            return "math" if gqa else "cpu"
+        if self.attention == "math":
+            return "math"
+        half = query.dtype in _HALF
+        if self.attention == "flash" and half and mask is None and query.shape[-1] <= _FLASH_MAX_HEAD_DIM:
+            return "flash"
+        return "math" if gqa else "efficient"
+
+    def rms_norm(self, x: Tensor, shape: list[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+        """CUDA has a fused kernel, used where input and weight share a dtype (since PyTorch 2.9); otherwise the composite runs.
+
+        The meta device has no such kernel and would decompose it, so the op is recorded with the outputs that it has: the normalised
+        tensor and one fp32 reciprocal root per row.
+        """
+        if weight is not None and weight.dtype != x.dtype:
+            return _rms_norm(x, shape, weight, eps)
+        with self.recorder.quietly():
+            rows = (*x.shape[: x.dim() - len(shape)], *(1 for _ in shape))
+            outputs = torch.empty(x.shape, dtype=x.dtype, device=x.device), x.new_empty(rows, dtype=torch.float32)
+        inputs = [x] if weight is None else [x, weight]
+        self.recorder.synthesise(torch.ops.aten._fused_rms_norm.default, inputs, outputs, (x, shape, weight, eps))
+        return outputs[0]

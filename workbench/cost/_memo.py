@@ -1,0 +1,220 @@
+"""Remembers calls: the first time a call is recorded as a trace of its own, the next times it is replayed.
+
+A call is remembered only when a replay is certain to be the same: its arguments can be described, it changed nothing but its results
+and the containers it was given, and every storage that died inside was its own or an argument's. Any other call is recorded in full
+each time, inline in its caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.cost._signature import Arguments, Opaque, Rebuild, is_changed, module_signature, recipe, storage_key
+from workbench.cost._trace import ALLOC, ENTER, FREE, RUN, Trace
+
+if TYPE_CHECKING:
+    from workbench.cost._recorder import Recorder
+
+
+@dataclass(slots=True)
+class Frame:
+    """One call about to be made."""
+
+    run: Callable[..., Any]
+    name: str
+    """What the trace will be called: the class, or the class and the method."""
+    fingerprint: Callable[[bool], Hashable]
+    """The callee's structural signature; with True worked out afresh, to see whether the call changed the callee."""
+    path: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Remembered:
+    """A call that can be replayed."""
+
+    trace: Trace
+    new_bytes: list[tuple[int, torch.dtype]]
+    """(bytes, dtype) of each storage that outlives the call."""
+    new_idents: list[int]
+    """Its id inside the trace."""
+    result: Rebuild
+    mutated: list[tuple[int, Rebuild]]
+    """(position of a container among the arguments, its new content)."""
+
+
+@dataclass(slots=True)
+class Memo:
+    """Remembered calls by key, and the module signatures already worked out."""
+
+    calls: dict[Hashable, Remembered] = field(default_factory=dict)
+    signatures: dict[int, Hashable] = field(default_factory=dict)
+    context: Hashable = None
+    """What else a call's trace depends on: the target's kernels."""
+
+    def signature(self, module: nn.Module, afresh: bool = False) -> Hashable:
+        """The structural signature of a module, worked out once, or again."""
+        if afresh:
+            fresh: dict[int, Hashable] = {}
+            module_signature(module, fresh)
+            self.signatures.update(fresh)
+        return module_signature(module, self.signatures)
+
+    def call(self, recorder: Recorder, frame: Frame) -> Any:
+        """Replays the call if it is known, else records it, and remembers it if it can be."""
+        try:
+            arguments = Arguments(frame.args, frame.kwargs)
+            before = frame.fingerprint(False)
+            key = (self.context, frame.name, before, arguments.signature)
+        except (Opaque, TypeError):
+            return run_inline(recorder, frame)
+        known = self.calls.get(key)
+        if known is not None:
+            return _replay(recorder, frame, arguments, known)
+        start, idents = len(recorder.events), _idents(recorder, arguments)
+        result = run_inline(recorder, frame)
+        remembered = _cut(recorder, frame, arguments, idents, start, result)
+        if remembered is not None and frame.fingerprint(True) == before:
+            self.calls[key] = remembered
+        return result
+
+
+def run_inline(recorder: Recorder, frame: Frame) -> Any:
+    """Makes the call with its ops recorded as part of whatever is being recorded."""
+    outer, recorder.path = recorder.path, frame.path
+    try:
+        return frame.run(*frame.args, **frame.kwargs)
+    finally:
+        recorder.path = outer
+
+
+def _replay(recorder: Recorder, frame: Frame, arguments: Arguments, known: Remembered) -> Any:
+    idents = _idents(recorder, arguments)
+    for k in known.trace.freed_inputs():
+        recorder.forget(list(arguments.storages)[k])
+    tensors = arguments.tensors
+    with recorder.quietly():
+        bases = [torch.empty(n // dtype.itemsize, dtype=dtype, device="meta") for n, dtype in known.new_bytes]
+        outs = tuple((ident, recorder.own(base.untyped_storage())) for ident, base in zip(known.new_idents, bases, strict=True))
+        recorder.events.append((ENTER, known.trace, idents, outs, frame.path))
+        result = known.result(tensors, bases)
+        for position, rebuild in known.mutated:
+            container, content = arguments.containers[position], rebuild(tensors, bases)
+            container.clear()
+            container.extend(content) if isinstance(container, list) else container.update(content)
+    return result
+
+
+def _idents(recorder: Recorder, arguments: Arguments) -> tuple[int | None, ...]:
+    return tuple(recorder.ident_of(key) for key in arguments.storages)
+
+
+def _cut(
+    recorder: Recorder, frame: Frame, arguments: Arguments, idents: tuple[int | None, ...], start: int, result: Any
+) -> Remembered | None:
+    """Takes the call's events out of the caller's and makes a trace of them; None (and no change) if that is not possible."""
+    events = recorder.events[start:]
+    local = _local_names(events, idents)
+    if local is None:
+        return None
+    new_keys, new_bytes = _survivors(recorder, local, events)
+    try:
+        bases, rebuild, mutated = _effects(arguments, result, new_keys)
+    except Opaque:
+        return None
+    if set(bases) != set(new_keys):
+        return None  # something outlives the call that is neither a result nor in an argument: hidden state
+    trace = Trace(frame.name, _renamed(events, local, frame.path), tuple(arguments.input_bytes))
+    outs = tuple((local[new_keys[key]], new_keys[key]) for key in bases)
+    recorder.events[start:] = [(ENTER, trace, idents, outs, frame.path)]
+    sizes = [(new_bytes[key], dtype) for key, dtype in bases.items()]
+    return Remembered(trace, sizes, [mine for mine, _ in outs], rebuild, mutated)
+
+
+def _local_names(events: list[tuple[Any, ...]], idents: tuple[int | None, ...]) -> dict[int, int] | None:
+    """Recorder-wide id -> id inside the trace; None if a storage died that the call has no business with."""
+    local = {ident: -1 - k for k, ident in enumerate(idents) if ident is not None}
+    count = 0
+    for event in events:
+        if event[0] == ALLOC:
+            local[event[1]], count = count, count + 1
+        elif event[0] == ENTER:
+            for _, ours in event[3]:
+                local[ours], count = count, count + 1
+        elif event[0] == FREE and event[1] not in local:
+            return None
+    return local
+
+
+def _survivors(
+    recorder: Recorder, local: dict[int, int], events: list[tuple[Any, ...]]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Storage key -> recorder-wide id, and -> bytes, of storages allocated inside that are still alive."""
+    inside = {ident for ident, name in local.items() if name >= 0}
+    keys = {key: ident for key, ident in recorder._idents.items() if ident in inside}
+    sizes: dict[int, int] = {}
+    for event in events:
+        if event[0] == ALLOC:
+            sizes[event[1]] = event[2]
+        elif event[0] == ENTER:
+            for theirs, ours in event[3]:
+                sizes[ours] = event[1].size_of(theirs)
+    return keys, {key: sizes[ident] for key, ident in keys.items()}
+
+
+def _effects(
+    arguments: Arguments, result: Any, new_keys: dict[int, int]
+) -> tuple[dict[int, torch.dtype], Rebuild, list[tuple[int, Rebuild]]]:
+    """New storages that results hold (with a dtype to make them of), how to rebuild the result, and the changed containers."""
+    bases: dict[int, torch.dtype] = {}
+    changed = [
+        position
+        for position, container in enumerate(arguments.containers)
+        if is_changed(arguments.before[position], container)
+    ]
+    contents = [arguments.containers[position] for position in changed]
+    for tensor in _leaves([result, contents]):
+        if storage_key(tensor) in new_keys:
+            bases.setdefault(storage_key(tensor), tensor.dtype)
+    positions = {key: k for k, key in enumerate(bases)}
+    alive = [(k, tensor) for k, tensor in enumerate(arguments.tensors) if tensor is not None]
+    inputs = {id(tensor): k for k, tensor in alive}
+    storages = {storage_key(tensor): (k, tensor.storage_offset()) for k, tensor in reversed(alive)}
+    rebuild = recipe(result, inputs, storages, positions)
+    mutated = [(p, recipe(c, inputs, storages, positions)) for p, c in zip(changed, contents, strict=True)]
+    return bases, rebuild, mutated
+
+
+def _leaves(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    if isinstance(value, (list, tuple)):
+        return [leaf for item in value for leaf in _leaves(item)]
+    fields = getattr(value, "__dict__", None)
+    return [leaf for item in fields.values() for leaf in _leaves(item)] if isinstance(fields, dict) else []
+
+
+def _renamed(events: list[tuple[Any, ...]], local: dict[int, int], prefix: str) -> list[tuple[Any, ...]]:
+    """The events with ids and module paths as the trace's own."""
+    strip = len(prefix) + 1 if prefix else 0
+    renamed: list[tuple[Any, ...]] = []
+    for event in events:
+        match event:
+            case (0, ident, num_bytes):
+                renamed.append((ALLOC, local[ident], num_bytes))
+            case (1, ident):
+                renamed.append((FREE, local[ident]))
+            case (2, op, path):
+                renamed.append((RUN, op, path[strip:]))
+            case (3, child, ins, outs, path):
+                bound = tuple(None if i is None else local.get(i) for i in ins)
+                renamed.append((ENTER, child, bound, tuple((t, local[o]) for t, o in outs), path[strip:]))
+    return renamed

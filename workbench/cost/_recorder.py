@@ -1,0 +1,229 @@
+"""Records what a run allocates, frees and computes, as a `Trace`.
+
+The recorder watches every op below autograd (a torch dispatch mode), every storage's birth and death (weak references), and the calls
+of modules. On meta tensors nothing is computed, so a forward of a 14-billion-parameter model is recorded in a second; a call that was
+seen before is not run again but replayed: its trace is entered and meta tensors like its results are handed out.
+
+The same recorder watches a real run on the CPU (`hollow=False`): what it records there must equal, byte for byte at every op, what it
+recorded on meta tensors. That is the test that keeps the prediction honest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from workbench._errors import RehearsalError
+from workbench.cost._kernels import describe
+from workbench.cost._memo import Frame, Memo, run_inline
+from workbench.cost._trace import ALLOC, FREE, RUN, Op, Trace
+
+_READS_DATA = frozenset({"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::item"})
+_HOLLOW_NUMEL = 4096
+"""A tensor made on the CPU with more elements than this becomes a meta tensor; timesteps and token ids stay real."""
+
+
+class Recorder(TorchDispatchMode):
+    """Use as a context manager around the run; then `trace(name)`.
+
+    Args:
+        hollow: large tensors that the run makes live on the meta device, and CPU tensors that meet meta tensors become meta.
+        memo: remembered calls; None records every call in full.
+    """
+
+    def __init__(self, *, hollow: bool = True, memo: Memo | None = None) -> None:
+        super().__init__()
+        self.hollow = hollow
+        self.memo = memo
+        self.events: list[tuple[Any, ...]] = []
+        self.path = ""
+        self.paused = False
+        self.calls: dict[int, Any] = {}  # id of the trace of each distinct component call -> the call
+        self._depth = 0
+        self._idents: dict[int, int] = {}  # storage key -> id of a live storage
+        self._alive: dict[int, weakref.ref[Any]] = {}  # storage key -> weak reference, kept so that its callback fires
+        self._next_ident = 0
+        self._ops: dict[Any, Op] = {}
+
+    # --- dispatch ---------------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.paused:
+            return func(*args, **kwargs)
+        if any(kind not in (Tensor, nn.Parameter) for kind in types):
+            return NotImplemented  # a quantised weight: let it spell its op out, we see what it calls
+        inputs = _tensors(args) + _tensors(kwargs.values())
+        if self.hollow:
+            shortcut = self._hollow_call(func, inputs, args, kwargs)
+            if shortcut is not None:
+                return shortcut
+            if any(t.is_meta for t in inputs):
+                args, kwargs = _all_meta(args), {k: _all_meta(v) for k, v in kwargs.items()}
+        out = func(*args, **kwargs)
+        self._note(func, inputs, out, args)
+        return out
+
+    def _hollow_call(self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What differs when most tensors have no data: moves between devices, factories, and looks at values.
+
+        Size decides, not the device that the pipeline asks for: small tensors live on the CPU and keep their values (timesteps,
+        masks, token ids), large ones on the meta device. A move between the two is no move, as on a machine with one device.
+        """
+        name = func._schema.name
+        on_meta = any(t.is_meta for t in inputs)
+        if on_meta and name in _READS_DATA:
+            raise RehearsalError(
+                f"the pipeline looks at values of a computed tensor ({func}), which a run without weights has not"
+            )
+        if kwargs.get("device") is None:
+            return None
+        if name == "aten::_to_copy":
+            dtype = kwargs.get("dtype")
+            if (dtype is None or dtype == args[0].dtype) and kwargs.get("memory_format") is None:
+                return args[0]
+            return self._rerun(func, inputs, args, {**kwargs, "device": args[0].device})
+        if not inputs:
+            large = _numel(args) > _HOLLOW_NUMEL
+            return self._rerun(func, inputs, args, _without_generator(kwargs, large) | {"device": "meta" if large else "cpu"})
+        return self._rerun(func, inputs, args, kwargs | {"device": args[0].device}) if on_meta else None
+
+    def _rerun(self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if "pin_memory" in kwargs:
+            kwargs = {**kwargs, "pin_memory": False}
+        out = func(*args, **kwargs)
+        self._note(func, inputs, out, args)
+        return out
+
+    def synthesise(self, func: Any, inputs: list[Tensor], outputs: tuple[Tensor, ...], args: tuple[Any, ...]) -> None:
+        """Records an op that the target has and the meta device has not, with outputs made while paused."""
+        self._note(func, inputs, outputs, args)
+
+    # --- storages ---------------------------------------------------------------------------------------------------
+
+    def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> None:
+        outputs = _tensors((out,))
+        known = {t.untyped_storage()._cdata for t in inputs}
+        for tensor in outputs:
+            self._adopt(tensor, known)
+        key = (func, *((t.shape, t.stride(), t.dtype) for t in inputs), *((t.shape, t.dtype) for t in outputs))
+        op = self._ops.get(key)
+        if op is None:
+            op = self._ops[key] = describe(func, inputs, outputs, args)
+        self.events.append((RUN, op, self.path))
+
+    def _adopt(self, tensor: Tensor, known: set[int]) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._idents or key in known:
+            return
+        num_bytes = storage.nbytes()
+        if num_bytes:
+            self.events.append((ALLOC, self.own(storage), num_bytes))
+
+    def own(self, storage: torch.UntypedStorage) -> int:
+        """Gives a storage an id and watches for its death."""
+        key, ident = storage._cdata, self._next_ident
+        self._next_ident += 1
+        self._idents[key] = ident
+        self._alive[key] = weakref.ref(storage, functools.partial(self._died, key))
+        return ident
+
+    def _died(self, key: int, _: Any) -> None:
+        ident = self._idents.pop(key, None)
+        self._alive.pop(key, None)
+        if ident is not None:
+            self.events.append((FREE, ident))
+
+    def forget(self, key: int) -> None:
+        """A replayed trace has freed this storage: its death, when the last reference goes, is not another event."""
+        self._idents.pop(key, None)
+
+    def ident_of(self, key: int) -> int | None:
+        """The id of a live storage that this recorder saw allocated, else None (weights, tensors from before)."""
+        return self._idents.get(key)
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    def call(self, frame: Frame) -> Any:
+        """Makes a call that is a unit of its own: replayed if the memo knows it, recorded if it is new."""
+        if self.memo is None:
+            return run_inline(self, frame)
+        self._depth += 1
+        try:
+            return self.memo.call(self, frame)
+        finally:
+            self._depth -= 1
+
+    @property
+    def at_top(self) -> bool:
+        """Whether the call being made is the pipeline's own, not a module's."""
+        return self._depth == 0
+
+    def adopt_all(self, *values: Any) -> None:
+        """Counts tensors that existed before as allocated here (the arguments of a call that is made again)."""
+        for value in values:
+            if isinstance(value, Tensor):
+                self._adopt(value, set())
+            elif isinstance(value, dict):
+                self.adopt_all(*value.values())
+            elif isinstance(value, (list, tuple)):
+                self.adopt_all(*value)
+
+    @contextlib.contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Ops run in here are not recorded."""
+        paused, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = paused
+
+    def trace(self, name: str) -> Trace:
+        """All that was recorded so far as one trace."""
+        return Trace(name, list(self.events))
+
+
+def _without_generator(kwargs: dict[str, Any], large: bool) -> dict[str, Any]:
+    """A meta tensor is not drawn, and the meta device has no generator."""
+    return {**kwargs, "generator": None} if large and "generator" in kwargs else kwargs
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    """Every tensor among values, one level of lists deep (no ATen op nests deeper)."""
+    found = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found.extend(item for item in value if isinstance(item, Tensor))
+    return found
+
+
+def _all_meta(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value if value.is_meta else torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    if isinstance(value, (list, tuple)):
+        return type(value)(_all_meta(item) for item in value)
+    return torch.device("meta") if isinstance(value, torch.device) else value
+
+
+def _numel(args: tuple[Any, ...]) -> int:
+    """Elements of the tensor a factory is asked for, from its size argument."""
+    size = args[0] if args else ()
+    if not isinstance(size, (list, tuple)):
+        return int(size) if isinstance(size, int) else 0
+    numel = 1
+    for extent in size:
+        numel *= int(extent)
+    return numel
+

@@ -1,0 +1,218 @@
+"""When two calls are the same call: signatures of modules and of arguments, and how a call's effects are remembered and repeated.
+
+A call may be replayed instead of traced again when nothing that its code could look at differs: the structure of the module (classes,
+parameter shapes and dtypes, plain attributes, hooks), the arguments (shapes, strides, dtypes, aliasing; numbers and strings by value)
+and the containers in them. Values inside tensors are taken not to matter: on the meta device code that looks at them fails loudly.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+import weakref
+from collections.abc import Callable, Hashable
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size, slice, complex, Enum)
+_MODULE_STATE = frozenset({"_parameters", "_buffers", "_modules"})
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_MAX_DEPTH = 6
+
+
+class Opaque(Exception):
+    """An argument or a result that cannot be described, so the call must be traced every time."""
+
+
+def storage_key(tensor: Tensor) -> int:
+    """Identity of the memory behind a tensor, shared by its views."""
+    return tensor.untyped_storage()._cdata
+
+
+def module_signature(module: nn.Module, cache: dict[int, Hashable]) -> Hashable:
+    """Structure of a module and everything below it; equal signatures mean interchangeable modules."""
+    key = id(module)
+    if key not in cache:
+        state = [
+            (name, value if value is None else tensor_layout(value))
+            for store in (module._parameters, module._buffers)
+            for name, value in store.items()
+        ]
+        plain = [
+            (name, _describe(value, 0))
+            for name, value in vars(module).items()
+            if name not in _MODULE_STATE and name not in _HOOKS and not getattr(value, "is_watch", False)
+        ]
+        hooks = [tuple(_describe(hook, 0) for hook in getattr(module, store).values()) for store in _HOOKS]
+        children = [(name, child and module_signature(child, cache)) for name, child in module._modules.items()]
+        cache[key] = hash((type(module), tuple(state), tuple(plain), tuple(hooks), tuple(children)))
+    return cache[key]
+
+
+def tensor_layout(tensor: Tensor) -> Hashable:
+    """Shape, strides and dtype; of a tensor subclass (quantised weights) those of its parts too."""
+    layout: tuple[Hashable, ...] = (tuple(tensor.shape), tensor.stride(), tensor.dtype, type(tensor))
+    if isinstance(tensor, nn.Parameter) or type(tensor) is Tensor:
+        inner = getattr(tensor, "quant_state", None)
+        return layout if inner is None else (*layout, _describe(inner, 0))
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        layout += tuple(tensor_layout(getattr(tensor, name)) for name in names)
+    return layout
+
+
+def _describe(value: Any, depth: int) -> Hashable:
+    """A plain description of an attribute: by value where that is cheap, by class and fields otherwise."""
+    if isinstance(value, Tensor):
+        return tensor_layout(value)
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, (list, tuple)):
+        return (type(value), tuple(_describe(item, depth + 1) for item in value))
+    if isinstance(value, (set, frozenset)):
+        return (type(value), frozenset(_describe(item, depth + 1) for item in value))
+    if isinstance(value, dict):
+        return tuple((_describe(k, depth + 1), _describe(v, depth + 1)) for k, v in value.items())
+    if isinstance(value, functools.partial):
+        return (_describe(value.func, depth + 1), *(_describe(item, depth + 1) for item in value.args))
+    if isinstance(value, types.MethodType):
+        return (value.__func__.__qualname__, type(value.__self__))
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return _describe_function(value, depth)
+    if isinstance(value, nn.Module) or depth >= _MAX_DEPTH:
+        return type(value)
+    fields = getattr(value, "__dict__", None)
+    return (type(value), _describe(fields, depth + 1) if fields else None)
+
+
+def _describe_function(value: Any, depth: int) -> Hashable:
+    name = (getattr(value, "__module__", ""), getattr(value, "__qualname__", repr(value)))
+    cells = getattr(value, "__closure__", None)
+    if not cells or depth >= _MAX_DEPTH:
+        return name
+    return (*name, *(_describe(cell.cell_contents, depth + 1) for cell in cells))
+
+
+class Arguments:
+    """The tensors and containers in a call's arguments, in a fixed order, and the signature of the whole.
+
+    Tensors are held weakly: a cache in a list argument must be able to die in the middle of the call, as it does in a real run.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._tensors: list[weakref.ref[Tensor]] = []
+        self.containers: list[list[Any] | dict[Any, Any]] = []
+        self.storages: dict[int, int] = {}
+        self.input_bytes: list[int] = []
+        """Size of each distinct storage, in order of first sight."""
+        self.signature: Hashable = (self._visit(args, 0), tuple((k, self._visit(v, 0)) for k, v in kwargs.items()))
+        self.before = [_snapshot(c) for c in self.containers]
+
+    @property
+    def tensors(self) -> list[Tensor | None]:
+        """The argument tensors that are still alive, None in the place of the others."""
+        return [ref() for ref in self._tensors]
+
+    def _visit(self, value: Any, depth: int) -> Hashable:
+        if isinstance(value, Tensor):
+            if type(value) not in (Tensor, nn.Parameter):
+                raise Opaque(type(value).__name__)
+            storage = value.untyped_storage()
+            size, index = storage.nbytes(), self.storages.setdefault(storage._cdata, len(self.storages))
+            if index == len(self.input_bytes):
+                self.input_bytes.append(size)
+            self._tensors.append(weakref.ref(value))
+            return (tuple(value.shape), value.stride(), value.dtype, value.device.type, index, size)
+        if isinstance(value, _PLAIN):
+            return (type(value), value)
+        if isinstance(value, (list, dict)):
+            self.containers.append(value)
+        if isinstance(value, (list, tuple)):
+            return (type(value), tuple(self._visit(item, depth + 1) for item in value))
+        if isinstance(value, dict):
+            return (type(value), tuple((k, self._visit(v, depth + 1)) for k, v in value.items()))
+        raise Opaque(type(value).__name__)
+
+
+def _snapshot(container: list[Any] | dict[Any, Any]) -> list[Any]:
+    """A container's items, tensors as weak references, to see afterwards whether the call changed it."""
+    return [(key, weakref.ref(item) if isinstance(item, Tensor) else item) for key, item in container_items(container)]
+
+
+def container_items(container: list[Any] | dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """(key or position, item) pairs of a list or dictionary."""
+    return list(container.items()) if isinstance(container, dict) else list(enumerate(container))
+
+
+def is_changed(before: list[Any], container: list[Any] | dict[Any, Any]) -> bool:
+    """Whether a container holds other objects than when `before` was taken."""
+    now = container_items(container)
+    if len(now) != len(before):
+        return True
+    return any(
+        key != old_key or item is not (old() if isinstance(old, weakref.ref) else old)
+        for (old_key, old), (key, item) in zip(before, now, strict=True)
+    )
+
+
+Rebuild = Callable[[list[Any], list[Tensor]], Any]
+"""(input tensors, new storages' base tensors) -> the value."""
+
+
+def recipe(value: Any, inputs: dict[int, int], storages: dict[int, tuple[int, int]], new: dict[int, int]) -> Rebuild:
+    """How to make a result again from a replay's inputs and freshly made storages.
+
+    Args:
+        inputs: id of each input tensor object -> its position.
+        storages: storage key of the inputs -> (position, storage offset) of an input tensor that has it.
+        new: storage key of storages the call allocated -> their position among the new ones.
+    """
+    if isinstance(value, Tensor):
+        return _tensor_recipe(value, inputs, storages, new)
+    if isinstance(value, _PLAIN):
+        return lambda *_: value
+    if isinstance(value, (list, tuple)):
+        parts = [recipe(item, inputs, storages, new) for item in value]
+        kind: Any = type(value) if type(value) in (list, tuple) else None
+        if kind is None:
+            raise Opaque(type(value).__name__)
+        return lambda ins, bases: kind(part(ins, bases) for part in parts)
+    if isinstance(value, dict):
+        entries = {k: recipe(v, inputs, storages, new) for k, v in value.items()}
+        cls = type(value)
+        return lambda ins, bases: cls(**{k: part(ins, bases) for k, part in entries.items()})
+    fields = getattr(value, "__dict__", None)
+    if fields is None or callable(value):
+        raise Opaque(type(value).__name__)
+    made = {k: recipe(v, inputs, storages, new) for k, v in fields.items()}
+    return lambda ins, bases: _instance(type(value), {k: part(ins, bases) for k, part in made.items()})
+
+
+def _instance(cls: type, fields: dict[str, Any]) -> Any:
+    made = object.__new__(cls)
+    made.__dict__.update(fields)
+    return made
+
+
+def _tensor_recipe(value: Tensor, inputs: dict[int, int], storages: dict[int, tuple[int, int]], new: dict[int, int]) -> Rebuild:
+    if id(value) in inputs:
+        position = inputs[id(value)]
+        return lambda ins, _: ins[position]
+    if type(value) is not Tensor:
+        raise Opaque(type(value).__name__)
+    shape, stride, offset, dtype = tuple(value.shape), value.stride(), value.storage_offset(), value.dtype
+    key = storage_key(value)
+    if key in new:
+        base = new[key]
+        return lambda _, bases: _view_of(bases[base], dtype).as_strided(shape, stride, offset)
+    if key in storages:
+        source, first = storages[key]
+        return lambda ins, _: ins[source].as_strided(shape, stride, ins[source].storage_offset() + offset - first)
+    raise Opaque("a tensor that is neither new nor an argument")
+
+
+def _view_of(base: Tensor, dtype: torch.dtype) -> Tensor:
+    return base if base.dtype == dtype else base.view(dtype)

@@ -1,0 +1,103 @@
+"""Runs a pipeline's own `__call__` without weights and records what it does.
+
+Nothing here knows a model: the pipeline's modules are real and on the meta device, large tensors have no data, and the recorder hands
+out what each call would return. A call seen before is replayed, so fifty denoising steps cost little more than one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import torch
+from torch import nn
+
+from workbench.cost._calls import Call, watched
+from workbench.cost._lowering import lowered
+from workbench.cost._memo import Memo
+from workbench.cost._recorder import Recorder
+from workbench.cost._trace import ENTER, Trace
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The kernels that a trace is made for."""
+
+    kind: str = "cuda"
+    """`"cuda"` or `"cpu"`."""
+    attention: str = "flash"
+    """`"flash"`, `"efficient"` or `"math"`: the kernel that attention in half precision gets."""
+
+
+def components_of(pipe: DiffusionPipeline) -> dict[str, nn.Module]:
+    """The neural networks of a pipeline by the pipeline's own names."""
+    return {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+
+
+def rehearse(
+    pipe: DiffusionPipeline, kwargs: Mapping[str, Any], target: Target, memo: Memo | None = None
+) -> tuple[Trace, dict[int, Call]]:
+    """Runs `pipe(**kwargs)` on meta tensors.
+
+    Returns:
+        The trace of the whole run, whose ENTER events are the calls of components, and for the id of each distinct call's
+        trace the call itself, to be made again with techniques applied (`retrace`).
+
+    Raises:
+        RehearsalError: the pipeline looked at values that a run without weights has not.
+    """
+    memo = _for_target(memo, target)
+    recorder = Recorder(memo=memo)
+    parts = components_of(pipe)
+    with _weightless(pipe), torch.no_grad(), lowered(recorder, target.kind, target.attention), recorder, watched(recorder, parts):
+        pipe(**kwargs)
+    return recorder.trace(type(pipe).__name__), recorder.calls
+
+
+def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None = None) -> Trace:
+    """Traces one call again, on a component that techniques have changed since."""
+    recorder = Recorder(memo=_for_target(memo, target))
+    with torch.no_grad(), lowered(recorder, target.kind, target.attention), recorder, watched(recorder, {call.component: component}):
+        method = component if "." not in call.name else getattr(component, call.name.rpartition(".")[2])
+        with recorder.quietly():
+            args, kwargs = call.arguments()
+        recorder.adopt_all(args, kwargs)
+        result = method(*args, **kwargs)
+    entered = [event[1] for event in recorder.events if event[0] == ENTER]
+    del result
+    return entered[-1]
+
+
+def record(pipe: DiffusionPipeline, kwargs: Mapping[str, Any]) -> Trace:
+    """Runs `pipe(**kwargs)` for real and records it with the same instrument: the truth that a rehearsal is held against."""
+    recorder = Recorder(hollow=False)
+    with recorder, watched(recorder, components_of(pipe)):
+        pipe(**kwargs)
+    return recorder.trace(type(pipe).__name__)
+
+
+def _for_target(memo: Memo | None, target: Target) -> Memo:
+    """A memo may serve many runs; calls are remembered per target, module signatures only within a run."""
+    memo = memo if memo is not None else Memo()
+    memo.context = target
+    memo.signatures = {}
+    return memo
+
+
+@contextlib.contextmanager
+def _weightless(pipe: DiffusionPipeline) -> Iterator[None]:
+    """Lets a pipeline on the meta device believe that it runs on the CPU, so that timesteps and masks keep their values."""
+    device = property(lambda _: torch.device("cpu"))
+    shown = dict(getattr(pipe, "_progress_bar_config", {}))
+    with mock.patch.object(type(pipe), "_execution_device", device):
+        pipe.set_progress_bar_config(disable=True)
+        try:
+            yield
+        finally:
+            pipe.set_progress_bar_config(**shown)

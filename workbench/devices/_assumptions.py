@@ -1,0 +1,187 @@
+"""What no data sheet says: the CUDA context, the host link in practice, and the fractions of the rates that are reached.
+
+All of it is UNCALIBRATED: defaults shared by the cards of one architecture (and accumulation class, see `EFFICIENCIES`),
+taken from public measurements of single kernels. None is fitted to a published time or memory of a video pipeline.
+`wb.calibrate()` replaces them by measurements, and a device then says `basis="calibrated"`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from workbench._units import MIB
+
+# --- CUDA context -----------------------------------------------------------------------------------------------------
+# Evidence (PyTorch with lazy kernel loading, the default since CUDA 11.7): "~300MB" pytorch/pytorch#107667; "around 400MB"
+# pytorch/pytorch#109888; 426 MiB on an RTX 6000 Ada, torch 2.10+cu130, unslothai/unsloth-zoo#1053; 256 MiB on an RTX 3090,
+# torch 2.7.1+cu128, invoke-ai/InvokeAI#9413; "300MB to 400MB" on a V100, pytorch/pytorch#20532. Kernels of cuBLAS, cuDNN
+# and attention that load on first use come on top, hence values above the bare context.
+_CONTEXT_SOURCE: Final = (
+    "assumption: bare CUDA context (256-426 MiB: pytorch#107667, #109888, #20532, unsloth-zoo#1053, InvokeAI#9413) "
+    "plus kernels loaded on first use"
+)
+_MORE_SMS_SOURCE: Final = (
+    _CONTEXT_SOURCE + "; no public measurement for this architecture: the upper end, for its larger SM count"
+)
+CONTEXTS: Final[Mapping[str, tuple[int, str]]] = {
+    "volta": (450 * MIB, _CONTEXT_SOURCE),
+    "turing": (450 * MIB, _CONTEXT_SOURCE),
+    "ampere": (512 * MIB, _CONTEXT_SOURCE),
+    "ada": (512 * MIB, _CONTEXT_SOURCE),
+    "hopper": (600 * MIB, _MORE_SMS_SOURCE),
+    "blackwell": (600 * MIB, _MORE_SMS_SOURCE),
+}
+
+
+# --- Host link --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """A PCI Express link as the card's data sheet names it; the machine may run it slower."""
+
+    generation: int
+    """3, 4 or 5."""
+
+    lanes: int
+    """Width of the card's connector, 8 or 16."""
+
+    @property
+    def label(self) -> str:
+        """`"PCIe 4.0 x16"`."""
+        return f"PCIe {self.generation}.0 x{self.lanes}"
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Theoretical one-way rate: 8, 16 or 32 GT/s per lane, 128 of 130 bits are data (PCI-SIG)."""
+        return 2.0 ** (self.generation - 3) * 8e9 * self.lanes * 128 / 130 / 8
+
+    def fractions(self) -> dict[str, tuple[float, str]]:
+        """`link_pinned` and `link_pageable` as fractions of the theoretical rate, each with its source."""
+        pinned, pinned_source = _PINNED[self.generation]
+        # A pageable copy is one CPU thread's memcpy into the driver's staging buffer, so a faster link does not help it.
+        pageable = min(pinned / 2, _STAGING_BYTES_PER_S / self.bytes_per_s)
+        return {"link_pinned": (pinned, pinned_source), "link_pageable": (pageable, _PAGEABLE_SOURCE)}
+
+
+_PINNED: Final[Mapping[int, tuple[float, str]]] = {
+    3: (0.76, "uncalibrated: 12 of 15.75 GB/s measured on a V100, ZaidQureshi/bam#54"),
+    4: (0.79, "uncalibrated: 25 of 31.5 GB/s measured on an A100, ZaidQureshi/bam#54"),
+    5: (
+        0.80,
+        "uncalibrated: 52.8 of 63.0 GB/s (0.84) device to host on an H100, NVIDIA/nvbandwidth#24; less to be safe",
+    ),
+}
+_STAGING_BYTES_PER_S: Final = 10e9
+_PAGEABLE_SOURCE: Final = (
+    "uncalibrated: half the pinned rate, at most 10 GB/s (one CPU thread copies into a staging buffer); 2.3 of 5.8 GB/s "
+    "pinned in NVIDIA's blog 'How to Optimize Data Transfers in CUDA C/C++', 10.7 GB/s with the same code on an RTX 3050"
+)
+
+# --- Fractions of the rates -------------------------------------------------------------------------------------------
+# "-half-rate" are the cards (GeForce, A10G) whose tensor cores run at half speed when they accumulate in FP32, as PyTorch
+# does. Against that halved rate they reach a much larger fraction: little is left to wait for, and they boost above the
+# clock that the rate is listed at. The others are limited by power (T4, L4, A6000) or by feeding the tensor cores.
+_MAMF: Final = "stas00/ml-engineering, Maximum Achievable Matmul FLOPS table (bf16)"
+_MLI: Final = "mli/transformers-benchmarks"
+_HALF: Final = "uncalibrated, best shapes exceed the listed rate: fp16 matmul on "
+_FA_HALF: Final = (
+    "uncalibrated: FlashAttention-2 reaches about 0.98 of the halved rate on an RTX 4090 (SageAttention, arXiv 2410.02367: "
+    "340 TOPS is 2.1x FlashAttention-2); less, to be safe"
+)
+_MEM_EFFICIENT: Final = (
+    "assumption: below Ampere PyTorch has only the CUTLASS memory-efficient kernel, which is about FlashAttention-1's "
+    "speed (xformers#362), 25-40 % of peak (FlashAttention-2, arXiv 2307.08691)"
+)
+
+MATMUL: Final[Mapping[str, tuple[float, str]]] = {
+    "volta": (
+        0.73,
+        f"uncalibrated: V100 95 of 125 TFLOPS fp16 ({_MLI}), TITAN V 77 of 110 (gist ypwhs/a156353cb19e780e323be054821af015)",
+    ),
+    "turing": (
+        0.38,
+        "uncalibrated: T4 about 24 of 65 TFLOPS fp16, capped by its 70 W (forums.developer.nvidia.com/t/264462)",
+    ),
+    "turing-half-rate": (
+        0.88,
+        "uncalibrated: RTX 2080 Ti 53.4, RTX 2080 36.2 of 53.8 and 40.3 TFLOPS fp16 "
+        "(gist ypwhs/a156353cb19e780e323be054821af015)",
+    ),
+    "ampere": (0.83, f"uncalibrated: A100 SXM 0.87, PCIe 0.81 ({_MAMF}); 230 of 312 TFLOPS fp16 ({_MLI})"),
+    "ampere-pro": (0.60, f"uncalibrated: RTX A6000 95 of 154.8 TFLOPS fp16 ({_MLI})"),
+    "ampere-half-rate": (
+        0.95,
+        f"{_HALF}an RTX 3090 Ti 81 of 80 TFLOPS ({_MLI}); less, for hot cards and other shapes",
+    ),
+    "ada": (
+        0.70,
+        "uncalibrated: L4 87 of 121 TFLOPS fp16 with FP32 accumulate (NVIDIA developer forum, second hand)",
+    ),
+    "ada-half-rate": (
+        0.93,
+        f"{_HALF}an RTX 4090 158.6-167.1 of 165.2 TFLOPS ({_MLI}#4), 161 (qhduan/transformers-benchmarks); less, for hot cards",
+    ),
+    "hopper": (
+        0.80,
+        f"uncalibrated: H100 and H200 0.80 ({_MAMF}); H200 788 of 989 TFLOPS in torch, random data, n=8192",
+    ),
+    "blackwell": (0.77, f"uncalibrated: B200 0.776 ({_MAMF})"),
+    "blackwell-half-rate": (
+        1.0,
+        f"{_HALF}an RTX 5090 254 of 209.5 TFLOPS bf16 (xzwgit/gpu-flops-bench); kept at the limit of 1",
+    ),
+}
+
+ATTENTION: Final[Mapping[str, tuple[float, str]]] = {
+    "volta": (0.35, _MEM_EFFICIENT),
+    "turing": (0.20, _MEM_EFFICIENT + "; times the power cap seen in matmul"),
+    "turing-half-rate": (0.45, _MEM_EFFICIENT + "; more, since the listed rate is halved"),
+    "ampere": (0.65, "uncalibrated: FlashAttention-2 on A100, 50-73 % of peak forward (arXiv 2307.08691)"),
+    "ampere-pro": (
+        0.45,
+        "assumption: FlashAttention-2, A100's fraction times the A6000's shortfall in matmul",
+    ),
+    "ampere-half-rate": (0.80, _FA_HALF + "; by analogy with Ada"),
+    "ada": (0.50, "assumption: FlashAttention-2, A100's fraction times the L4's shortfall in matmul"),
+    "ada-half-rate": (0.85, _FA_HALF),
+    "hopper": (
+        0.60,
+        "uncalibrated: cuDNN, which PyTorch prefers on compute capability 9.0 with cuDNN > 9.15 "
+        "(check_prefer_cudnn_attention), 1.7-2.3x FlashAttention-2 (huggingface/transformers#48163), which is at 0.35 "
+        "(FlashAttention-3, arXiv 2407.08608)",
+    ),
+    "blackwell": (
+        0.57,
+        "uncalibrated: cuDNN 1428 TFLOPS, 57.1 % of that card's peak, at head size 128 (Dao-AILab/flash-attention#2605)",
+    ),
+    "blackwell-half-rate": (0.85, _FA_HALF + "; by analogy with Ada"),
+}
+
+_CONV_SOURCE: Final = (
+    "assumption: half of the matmul fraction. A 2-D convolution with 256 channels reaches matmul's rate (TITAN V, RTX 2080 Ti: "
+    "gist ypwhs/a156353cb19e780e323be054821af015); no public figure for a video VAE's 3-D ones with 96-384 channels"
+)
+_MEMORY: Final = (
+    0.85,
+    "uncalibrated: element-wise product 0.79-0.87 of the bandwidth on A100, A6000, V100 and 3090 Ti "
+    f"({_MLI}, VectorMul at 8 bytes per FLOP); H200 copy in torch 4.3 of 4.8 TB/s",
+)
+_LAUNCH: Final = (
+    5e-6,
+    "assumption: 5 microseconds per kernel, one for all cards, since it is the CPU's work (Python, dispatcher, "
+    "cudaLaunchKernel); matters only where kernels are shorter than that",
+)
+
+
+def efficiencies(profile: str, link: Link) -> dict[str, tuple[float, str]]:
+    """Every efficiency of a card of that profile on that link, with its source."""
+    matmul, _ = MATMUL[profile]
+    return {
+        "matmul": MATMUL[profile],
+        "attention": ATTENTION[profile],
+        "conv": (round(matmul / 2, 3), _CONV_SOURCE),
+        "memory": _MEMORY,
+        **link.fractions(),
+        "launch_s": _LAUNCH,
+    }

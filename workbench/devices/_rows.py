@@ -1,0 +1,71 @@
+"""How a row of the catalogue becomes a `Device`: units, per-architecture assumptions, one source per number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workbench._units import GIB, MIB
+from workbench.devices._assumptions import CONTEXTS, Link, efficiencies
+from workbench.devices._device import Device
+
+TERA = 1e12
+GIGA = 1e9
+
+
+def card(
+    *,
+    name: str,
+    title: str,
+    architecture: str,
+    capability: tuple[int, int],
+    memory_gib: int,
+    visible_mib: int,
+    visible_source: str,
+    bandwidth_gb_s: float,
+    tera_ops: Mapping[str, float],
+    source: str,
+    link: Link,
+    profile: str | None = None,
+) -> Device:
+    """A GPU of the catalogue.
+
+    Args:
+        memory_gib: memory as sold.
+        visible_mib: what CUDA reports as the card's total memory on Linux, before any context.
+        visible_source: where that was seen.
+        bandwidth_gb_s: 1e9 bytes per second.
+        tera_ops: 1e12 dense operations per second by dtype.
+        source: document behind memory size, bandwidth, rates and link, and how the rates were derived.
+        profile: key of the efficiencies where it is not the architecture.
+    """
+    memory_bytes = memory_gib * GIB
+    unavailable_bytes = memory_bytes - visible_mib * MIB
+    context_bytes, context_source = CONTEXTS[architecture]
+    fractions = efficiencies(profile or architecture, link)
+    unavailable_source = (
+        f"{memory_gib} GiB as sold minus the {visible_mib} MiB that CUDA reports: {visible_source}"
+    )
+    return Device(
+        name=name,
+        title=title,
+        architecture=architecture,
+        compute_capability=capability,
+        memory_bytes=memory_bytes,
+        bandwidth_bytes_per_s=bandwidth_gb_s * GIGA,
+        dense_flops={dtype: value * TERA for dtype, value in tera_ops.items()},
+        link_bytes_per_s=link.bytes_per_s,
+        link_label=link.label,
+        context_bytes=context_bytes + unavailable_bytes,
+        unavailable_bytes=unavailable_bytes,
+        efficiencies={key: value for key, (value, _) in fractions.items()},
+        sources={
+            "compute_capability": "developer.nvidia.com/cuda-gpus",
+            "memory_bytes": f"{source}; a card sold as {memory_gib} GB counts as {memory_gib} GiB",
+            "bandwidth_bytes_per_s": source,
+            **{f"dense_flops.{dtype}": source for dtype in tera_ops},
+            "link_bytes_per_s": f"{source}; lanes x transfer rate x 128/130 / 8 bits",
+            "context_bytes": f"{context_source}; plus unavailable_bytes",
+            "unavailable_bytes": unavailable_source,
+            **{f"efficiencies.{key}": text for key, (_, text) in fractions.items()},
+        },
+    )

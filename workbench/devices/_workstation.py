@@ -1,0 +1,65 @@
+"""Workstation cards: GeForce silicon whose tensor cores accumulate in FP32 at full rate, and which can turn ECC on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workbench.devices._assumptions import Link
+from workbench.devices._device import Device
+from workbench.devices._rows import card
+
+CARDS: Final[tuple[Device, ...]] = (
+    card(
+        name="rtx-a4000",
+        title="NVIDIA RTX A4000 16 GB",
+        architecture="ampere",
+        capability=(8, 6),
+        memory_gib=16,
+        visible_mib=15984,
+        visible_source="15.61 GiB in DengKaiCQ/VGGT-Long#6",
+        bandwidth_gb_s=448,
+        tera_ops={"fp32": 19.2, "tf32": 38.3, "fp16": 76.7, "bf16": 76.7, "int8": 153.4},
+        source=(
+            "NVIDIA RTX A4000 data sheet: 153.4 tensor TFLOPS with sparsity, x 0.5 for dense fp16; tf32 half and int8 twice "
+            "that, the ratios of the GA102 whitepaper's RTX A6000 column"
+        ),
+        link=Link(generation=4, lanes=16),
+        profile="ampere-pro",
+    ),
+    card(
+        name="rtx-a6000",
+        title="NVIDIA RTX A6000 48 GB",
+        architecture="ampere",
+        capability=(8, 6),
+        memory_gib=48,
+        visible_mib=48537,
+        visible_source="47.40 GiB in a public log, ECC off, as shipped (47.54 in google-research/semivl#18; 44.5 with ECC)",
+        bandwidth_gb_s=768,
+        tera_ops={"fp32": 38.7, "tf32": 77.4, "fp16": 154.8, "bf16": 154.8, "int8": 309.7},
+        source=(
+            "NVIDIA Ampere GA102 GPU Architecture whitepaper V2.1, RTX A6000 column, the first (dense) figure of each pair, "
+            "FP32 accumulate (full rate on this card)"
+        ),
+        link=Link(generation=4, lanes=16),
+        profile="ampere-pro",
+    ),
+    card(
+        name="rtx-6000-ada",
+        title="NVIDIA RTX 6000 Ada Generation 48 GB",
+        architecture="ada",
+        capability=(8, 9),
+        memory_gib=48,
+        visible_mib=48497,
+        visible_source=(
+            "torch's total_memory in public Ultralytics logs and unslothai/unsloth-zoo#1053, ECC off "
+            "(with ECC on 44.43 GiB, DINGYANB/MTVCrafter#21)"
+        ),
+        bandwidth_gb_s=960,
+        tera_ops={"fp32": 91.1, "tf32": 182.1, "fp16": 364.2, "bf16": 364.2, "int8": 728.5, "fp8": 728.5},
+        source=(
+            "NVIDIA RTX PRO Blackwell GPU Architecture whitepaper V1.0, Table 4, RTX 6000 Ada column, dense, FP32 accumulate "
+            "(bf16 364); data sheet: 1457 fp8 TFLOPS with sparsity, x 0.5 for dense"
+        ),
+        link=Link(generation=4, lanes=16),
+    ),
+)

@@ -1,0 +1,136 @@
+"""Builds the real pipeline of a catalogue row without weights: every module on the meta device, dtypes as loading gives them.
+
+The classes are diffusers' and transformers' own, so what is traced is the code that will run. The dtypes follow the rules of
+`from_pretrained` of both packages, parts kept in fp32 included; a test loads saved pipelines and compares every tensor.
+Imports torch and diffusers (seconds): import this module only where a pipeline is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from workbench._errors import UnknownNameError
+from workbench.models._quiet import quiet_imports
+from workbench.models._spec import ComponentSpec, ModelSpec
+
+with quiet_imports():
+    import diffusers
+    import transformers
+
+    from workbench.models._standins import StandInImageProcessor, StandInTokenizer
+    from workbench.models._standins import call_kwargs as call_kwargs
+
+TORCH_DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+
+
+def build_meta_pipeline(
+    spec: ModelSpec, components: Iterable[str] | None = None
+) -> diffusers.DiffusionPipeline:
+    """The pipeline of this row without weights, ready for `pipe(**call_kwargs(spec, workload, pipe))` under a tracer.
+
+    Args:
+        components: names of the only components to build, to save time; the others are None. None builds all.
+            Without the VAE the pipeline assumes a compression of 4x8x8, as diffusers does.
+
+    Raises:
+        UnknownNameError: a name in `components` that the model does not have.
+    """
+    wanted = spec.component_names() if components is None else tuple(components)
+    for name in wanted:
+        spec.component(name)
+    modules = {
+        name: build_component(spec, name) if name in wanted else None for name in spec.component_names()
+    }
+    return assemble(spec, modules, StandInTokenizer())
+
+
+def build_component(spec: ModelSpec, name: str) -> torch.nn.Module:
+    """One component of this row without weights, in evaluation mode and without gradients.
+
+    Raises:
+        UnknownNameError: the model has no component of that name.
+    """
+    part = spec.component(name)
+    with torch.device("meta"):
+        module = construct(part)
+    _cast_as_loading_does(part, module)
+    return module.eval().requires_grad_(False)
+
+
+def construct(part: ComponentSpec) -> torch.nn.Module:
+    """The component of its real class, under its loading dtype as default dtype, on the current default device."""
+    with _default_dtype(TORCH_DTYPES[part.dtype]):
+        if part.library == "diffusers":
+            return _class(diffusers, part.class_name)(**part.config)
+        model_class = _class(transformers, part.class_name)
+        return model_class(model_class.config_class(**part.config))
+
+
+def assemble(
+    spec: ModelSpec, modules: Mapping[str, torch.nn.Module | None], tokenizer: object
+) -> diffusers.DiffusionPipeline:
+    """The row's pipeline class around these modules, with the row's scheduler."""
+    others: dict[str, Any] = {"tokenizer": tokenizer}
+    if "image_encoder" in modules:
+        others["image_processor"] = StandInImageProcessor(
+            spec.component("image_encoder").config["image_size"]
+        )
+    scheduler = _class(diffusers, spec.scheduler.class_name)(**spec.scheduler.config)
+    pipeline_class = _class(diffusers, spec.pipeline_class)
+    return pipeline_class(**modules, **others, **spec.pipeline_config, scheduler=scheduler)
+
+
+def _class(library: Any, name: str) -> Any:
+    """The class of that name; the libraries import their parts when they are first asked for, hence the quiet."""
+    try:
+        with quiet_imports():
+            return getattr(library, name)
+    except AttributeError:
+        raise UnknownNameError(f"{library.__name__} {library.__version__} has no class {name!r}") from None
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Both libraries construct a model under the dtype that it is loaded in; what the constructor fixes stays as it fixes it."""
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(previous)
+
+
+def _cast_as_loading_does(part: ComponentSpec, module: torch.nn.Module) -> None:
+    """Gives every floating-point weight the dtype that `from_pretrained` of its library gives it.
+
+    Non-persistent buffers (rotary tables, for example) are not in a checkpoint, so loading leaves them as constructed.
+    """
+    stored = module.state_dict().keys()
+    for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if key in stored and tensor.is_floating_point():
+            tensor.data = tensor.data.to(_loading_dtype(part, module, key, tensor.dtype))
+
+
+def _loading_dtype(
+    part: ComponentSpec, module: torch.nn.Module, key: str, constructed: torch.dtype
+) -> torch.dtype:
+    dtype = TORCH_DTYPES[part.dtype]
+    if part.library == "diffusers":
+        # diffusers/models/model_loading_utils.py, load_model_dict_into_meta: a whole segment of the key names a kept module.
+        kept = module._keep_in_fp32_modules or ()
+        return torch.float32 if set(kept) & set(key.split(".")) else dtype
+    # transformers/core_model_loading.py: the plan's patterns are searched in the key, otherwise the constructed dtype stays.
+    # T5's `wo` is in the plan for fp16 and not for bf16; the plan is the library's own, so another version's rule is followed.
+    for pattern, kept_dtype in module._get_dtype_plan(dtype).items():
+        if re.search(pattern.replace("*", ".*"), key):
+            return kept_dtype
+    return constructed

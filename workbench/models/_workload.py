@@ -1,0 +1,171 @@
+"""What to make: the frames, size, steps, guidance and batch of one generation, checked against the model that makes it.
+
+diffusers rounds frames and sizes that a model cannot make, with a log line; a plan for something else than what was
+asked for is worse than an error, so here they are errors that name the nearest values that work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+from workbench._errors import WorkloadError
+from workbench.models._catalogue import get
+from workbench.models._spec import ModelSpec
+
+DEFAULT_MODEL = "wan2.1-t2v-1.3b"
+
+_COUNTS = ("frames", "height", "width", "steps", "batch", "fps")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """One generation. Build it with `Workload.for_model`, which fills in the model's native values and checks the rest."""
+
+    model: str = DEFAULT_MODEL
+    """Catalogue name of the model."""
+
+    frames: int
+    """Video frames."""
+
+    height: int
+    """Pixels."""
+
+    width: int
+    """Pixels."""
+
+    steps: int
+    """Denoising steps."""
+
+    guidance: float
+    """Classifier-free guidance scale; at most 1 means that the model runs once per step instead of twice."""
+
+    guidance_2: float | None = None
+    """Guidance scale of the second (low-noise) expert; None for a model with one expert."""
+
+    batch: int = 1
+    """Videos made by one call."""
+
+    fps: int
+    """Frames per second at which the result is written; changes neither memory nor time."""
+
+    def __post_init__(self) -> None:
+        # Plain numbers are stored, so that a NumPy number given by a study compares and serialises like any other.
+        for name in _COUNTS:
+            object.__setattr__(self, name, _count(name, getattr(self, name)))
+        object.__setattr__(self, "guidance", _guidance("guidance", self.guidance))
+        if self.guidance_2 is not None:
+            object.__setattr__(self, "guidance_2", _guidance("guidance_2", self.guidance_2))
+
+    @classmethod
+    def for_model(
+        cls,
+        spec: ModelSpec | str = DEFAULT_MODEL,
+        *,
+        frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        guidance_2: float | None = None,
+        batch: int = 1,
+        fps: int | None = None,
+    ) -> Workload:
+        """A workload that this model can make; what is left out is the model's native value.
+
+        With `guidance` given and `guidance_2` left out, both experts of a two-expert model use `guidance`, as the pipeline does.
+
+        Raises:
+            WorkloadError: a value is not a number of the right kind, or the model cannot make it.
+            UnknownNameError: `spec` is a name that is not in the catalogue.
+        """
+        spec = get(spec) if isinstance(spec, str) else spec
+        native = spec.defaults
+        frames = native.frames if frames is None else frames
+        height = native.height if height is None else height
+        width = native.width if width is None else width
+        _check_frames(spec, frames)
+        _check_size(spec, "height", height)
+        _check_size(spec, "width", width)
+        if guidance_2 is not None and spec.num_experts < 2:
+            raise WorkloadError(
+                f"guidance_2 is for models with two experts, {spec.name} has one, got {guidance_2!r}"
+            )
+        if guidance_2 is None and spec.num_experts > 1:
+            guidance_2 = native.guidance_2 if guidance is None else guidance
+        return cls(
+            model=spec.name,
+            frames=frames,
+            height=height,
+            width=width,
+            steps=native.steps if steps is None else steps,
+            guidance=native.guidance if guidance is None else guidance,
+            guidance_2=guidance_2,
+            batch=batch,
+            fps=native.fps if fps is None else fps,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], spec: ModelSpec | None = None) -> Workload:
+        """The workload that `to_json` wrote, checked like any other; `spec` is for models outside the catalogue.
+
+        Raises:
+            WorkloadError: a field is unknown, missing or out of range.
+            UnknownNameError: the model is not in the catalogue.
+        """
+        allowed = tuple(item.name for item in fields(cls))
+        unknown = sorted(set(data) - set(allowed))
+        if unknown:
+            raise WorkloadError(f"unknown workload field {unknown[0]!r}: allowed are {', '.join(allowed)}")
+        if "model" not in data:
+            raise WorkloadError("a workload needs the field 'model'")
+        values = {name: value for name, value in data.items() if name != "model"}
+        return cls.for_model(get(data["model"]) if spec is None else spec, **values)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _count(name: str, value: int) -> int:
+    if not _is_whole(value) or value < 1:
+        raise WorkloadError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def _guidance(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        raise WorkloadError(f"{name} must be a finite number of at least 0, got {value!r}")
+    return float(value)
+
+
+def _check_frames(spec: ModelSpec, frames: int) -> None:
+    frames = _count("frames", frames)
+    factor = spec.temporal_factor
+    if frames > spec.max_frames:
+        raise WorkloadError(f"{spec.name} makes at most {spec.max_frames} frames, got {frames}")
+    below = (frames - 1) // factor * factor + 1
+    if frames != below:
+        nearest = f"nearest are {below} and {below + factor}"
+        raise WorkloadError(f"{spec.name} makes {factor}*k+1 frames, got {frames}: {nearest}")
+
+
+def _check_size(spec: ModelSpec, name: str, value: int) -> None:
+    multiple = spec.size_multiple
+    wrong = f"{name} must be a positive multiple of {multiple} for {spec.name}, got {value!r}"
+    if not _is_whole(value):
+        raise WorkloadError(wrong)
+    below = value // multiple * multiple
+    if below < multiple:
+        raise WorkloadError(f"{wrong}: nearest is {multiple}")
+    if value != below:
+        raise WorkloadError(f"{wrong}: nearest are {below} and {below + multiple}")
+    if value > spec.max_size:
+        raise WorkloadError(f"{name} must be at most {spec.max_size} for {spec.name}, got {value}")
