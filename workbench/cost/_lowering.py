@@ -28,8 +28,8 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
 
     Args:
         target: `"cpu"` or `"cuda"`.
-        attention: the fused kernel that the target has for half precision: `"flash"`, `"efficient"`, or `"math"`, which
-            materialises the score matrix. Choices follow PyTorch's own rules (sdp_utils.cpp, layer_norm.cpp).
+        attention: the fused kernel that the target has for half precision: `"flash"`, `"efficient"`, `"efficient_sm7x"`
+            (no bf16), or `"math"`, which materialises the score matrix. Choices follow PyTorch's own rules (sdp_utils.cpp, layer_norm.cpp).
     """
     lowering = _Lowering(recorder, target, attention)
     with contextlib.ExitStack() as stack:
@@ -93,7 +93,7 @@ class _Lowering:
             return "math"
         if self.target == "cpu":
             return "math" if gqa else "cpu"
-        if self.attention == "math":
+        if self.attention == "math" or (self.attention == "efficient_sm7x" and query.dtype == torch.bfloat16):
             return "math"
         half = query.dtype in _HALF
         if self.attention == "flash" and half and mask is None and query.shape[-1] <= _FLASH_MAX_HEAD_DIM:

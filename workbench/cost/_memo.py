@@ -55,6 +55,8 @@ class Memo:
 
     calls: dict[Hashable, Remembered] = field(default_factory=dict)
     signatures: dict[int, Hashable] = field(default_factory=dict)
+    answers: dict[Hashable, Any] = field(default_factory=dict)
+    """What single ops answered on meta tensors (`_answers.py`)."""
     context: Hashable = None
     """What else a call's trace depends on: the target's kernels."""
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench._errors import RehearsalError
+from workbench.cost._answers import question, remember_answer
 from workbench.cost._kernels import describe
 from workbench.cost._memo import Frame, Memo, run_inline
 from workbench.cost._trace import ALLOC, FREE, RUN, Op, Trace
@@ -68,9 +69,27 @@ class Recorder(TorchDispatchMode):
             if shortcut is not None:
                 return shortcut
             if any(t.is_meta for t in inputs):
-                args, kwargs = _all_meta(args), {k: _all_meta(v) for k, v in kwargs.items()}
+                return self._meta_call(func, inputs, args, kwargs)
         out = func(*args, **kwargs)
         self._note(func, inputs, out, args)
+        return out
+
+    def _meta_call(self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs an op on meta tensors; one that was seen with the same layouts is answered without running it again."""
+        answers = self.memo.answers if self.memo is not None else None
+        key = question(func, args, kwargs) if answers is not None else None
+        known = answers.get(key) if answers is not None and key is not None else None
+        if known is not None:
+            op, layouts, single = known
+            made = [torch.empty_strided(shape, stride, dtype=dtype, device="meta") for shape, stride, dtype in layouts]
+            for tensor in made:
+                self._adopt(tensor, set())
+            self.events.append((RUN, op, self.path))
+            return made[0] if single else tuple(made)
+        out = func(*_all_meta(args), **{k: _all_meta(v) for k, v in kwargs.items()})
+        op = self._note(func, inputs, out, args)
+        if answers is not None and key is not None:
+            remember_answer(answers, key, op, inputs, out)
         return out
 
     def _hollow_call(self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -110,7 +129,7 @@ class Recorder(TorchDispatchMode):
 
     # --- storages ---------------------------------------------------------------------------------------------------
 
-    def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> None:
+    def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> Op:
         outputs = _tensors((out,))
         known = {t.untyped_storage()._cdata for t in inputs}
         for tensor in outputs:
@@ -120,6 +139,7 @@ class Recorder(TorchDispatchMode):
         if op is None:
             op = self._ops[key] = describe(func, inputs, outputs, args)
         self.events.append((RUN, op, self.path))
+        return op
 
     def _adopt(self, tensor: Tensor, known: set[int]) -> None:
         storage = tensor.untyped_storage()

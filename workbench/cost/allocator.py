@@ -40,10 +40,16 @@ class _Block:
         return (self.size, self.segment, self.start)
 
 
+class OutOfMemory(Exception):
+    """A request that the limit leaves no room for, even with every cached segment given back."""
+
+
 @dataclass(slots=True)
 class Allocator:
     """An allocator that starts empty. `reserved` is what it has taken from the device, `peak_reserved` the most it had."""
 
+    limit: int | None = None
+    """Bytes that the device has for it; None for no limit."""
     reserved: int = 0
     allocated: int = 0
     peak_reserved: int = 0
@@ -97,6 +103,10 @@ class Allocator:
             segment_bytes = LARGE_SEGMENT_BYTES
         else:
             segment_bytes = round_up(size, ROUND_LARGE_BYTES)
+        if self.limit is not None and self.reserved + segment_bytes > self.limit:
+            self.release_cached()  # what the real one does before it gives up (`release_cached_blocks`)
+            if self.reserved + segment_bytes > self.limit:
+                raise OutOfMemory
         # segments of the two pools are told apart by the sign of their number
         self._segments += 1
         number = self._segments if size > SMALL_BYTES else -self._segments
@@ -130,6 +140,25 @@ class Allocator:
 
 def _segment_is_large(block: _Block) -> bool:
     return block.segment > 0
+
+
+def needed_reserved(trace: Trace, unlimited: int, *, bisections: int = 3) -> int:
+    """The least reserved memory with which the trace runs, by bisection between its live peak and what it takes unlimited.
+
+    The allocator caches segments it does not need; short of memory it gives them back and goes on. The answer is a limit under which
+    the replay was seen to succeed, at most `1 / 2**bisections` of the gap above the least.
+    """
+    low, high = round_up(trace.peak(), ROUND_LARGE_BYTES), unlimited
+    if high - low <= LARGE_SEGMENT_BYTES:
+        return high
+    for _ in range(bisections):
+        middle = (low + high) // 2
+        try:
+            replay(trace, Allocator(limit=middle))
+            high = middle
+        except OutOfMemory:
+            low = middle
+    return high
 
 
 _QUIET_REPEATS = 2

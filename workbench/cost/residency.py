@@ -14,8 +14,8 @@ VRAM and moves over the host link follows the libraries that implement it:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from workbench.cost._trace import round_up
 
@@ -64,6 +64,15 @@ class Weights:
     blocks: tuple[int, ...]
     """Bytes of each repeated block, in order of execution; empty if the component has no block list."""
     num_tensors: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Weights:
+        """The inverse of `to_json`."""
+        return cls(**{**data, "blocks": tuple(data["blocks"])})
 
     @property
     def other_bytes(self) -> int:

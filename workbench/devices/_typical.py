@@ -28,6 +28,20 @@ COMMON: Final = (
 )
 
 
+def checked_cap(name: str, value: float) -> float:
+    """A cap in GiB, as a float.
+
+    Raises:
+        CapError: the value is no positive finite number.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise CapError(f"{name} must be a positive number of GiB, got {value!r}")
+    if from_gib(float(value)) == 0:
+        raise CapError(f"{name} must be at least one byte, got {value!r} GiB")
+    return float(value)
+
+
 def typical(vram_gb: float) -> Device:
     """A common card with that much memory; between two sizes the next larger card, capped to what was asked.
 
@@ -37,12 +51,7 @@ def typical(vram_gb: float) -> Device:
     Raises:
         CapError: `vram_gb` is no positive finite number, or is above the largest card.
     """
-    number = isinstance(vram_gb, Real) and not isinstance(vram_gb, bool)
-    if not number or not math.isfinite(vram_gb) or vram_gb <= 0:
-        raise CapError(f"vram_gb must be a positive number of GiB, got {vram_gb!r}")
-    asked_bytes = from_gib(float(vram_gb))
-    if asked_bytes == 0:
-        raise CapError(f"vram_gb must be at least one byte, got {vram_gb!r} GiB")
+    asked_bytes = from_gib(checked_cap("vram_gb", vram_gb))
     for name in COMMON:
         device = get(name)
         if asked_bytes <= device.memory_bytes:

@@ -10,4 +10,5 @@ from workbench.models._spec import ComponentSpec as ComponentSpec
 from workbench.models._spec import Defaults as Defaults
 from workbench.models._spec import ModelSpec as ModelSpec
 from workbench.models._spec import SchedulerSpec as SchedulerSpec
+from workbench.models._workload import DEFAULT_MODEL as DEFAULT_MODEL
 from workbench.models._workload import Workload as Workload

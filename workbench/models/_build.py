@@ -62,8 +62,21 @@ def build_component(spec: ModelSpec, name: str) -> torch.nn.Module:
     part = spec.component(name)
     with torch.device("meta"):
         module = construct(part)
-    _cast_as_loading_does(part, module)
+    _cast_as_loading_does(module, part.dtype)
     return module.eval().requires_grad_(False)
+
+
+def loading_dtypes(module: torch.nn.Module, dtype: str) -> dict[str, torch.dtype]:
+    """The dtype that each parameter and buffer of this component has when it is loaded in `dtype` instead.
+
+    A weightless twin is built from the component's own class and configuration, so that what the constructor and the
+    loader keep in another dtype is kept here too.
+    """
+    with torch.device("meta"), _default_dtype(TORCH_DTYPES[dtype]):
+        kind: Any = type(module)
+        twin = kind.from_config(module.config) if _is_diffusers(module) else kind(module.config)
+    _cast_as_loading_does(twin, dtype)
+    return {key: tensor.dtype for key, tensor in (*twin.named_parameters(), *twin.named_buffers())}
 
 
 def construct(part: ComponentSpec) -> torch.nn.Module:
@@ -109,7 +122,7 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(previous)
 
 
-def _cast_as_loading_does(part: ComponentSpec, module: torch.nn.Module) -> None:
+def _cast_as_loading_does(module: torch.nn.Module, dtype: str) -> None:
     """Gives every floating-point weight the dtype that `from_pretrained` of its library gives it.
 
     Non-persistent buffers (rotary tables, for example) are not in a checkpoint, so loading leaves them as constructed.
@@ -117,14 +130,13 @@ def _cast_as_loading_does(part: ComponentSpec, module: torch.nn.Module) -> None:
     stored = module.state_dict().keys()
     for key, tensor in (*module.named_parameters(), *module.named_buffers()):
         if key in stored and tensor.is_floating_point():
-            tensor.data = tensor.data.to(_loading_dtype(part, module, key, tensor.dtype))
+            tensor.data = tensor.data.to(_loading_dtype(module, TORCH_DTYPES[dtype], key, tensor.dtype))
 
 
 def _loading_dtype(
-    part: ComponentSpec, module: torch.nn.Module, key: str, constructed: torch.dtype
+    module: torch.nn.Module, dtype: torch.dtype, key: str, constructed: torch.dtype
 ) -> torch.dtype:
-    dtype = TORCH_DTYPES[part.dtype]
-    if part.library == "diffusers":
+    if _is_diffusers(module):
         # diffusers/models/model_loading_utils.py, load_model_dict_into_meta: a whole segment of the key names a kept module.
         kept = module._keep_in_fp32_modules or ()
         return torch.float32 if set(kept) & set(key.split(".")) else dtype
@@ -134,3 +146,8 @@ def _loading_dtype(
         if re.search(pattern.replace("*", ".*"), key):
             return kept_dtype
     return constructed
+
+
+def _is_diffusers(module: torch.nn.Module) -> bool:
+    """Whether the class is diffusers' (else transformers'); the two load differently."""
+    return isinstance(module, diffusers.ModelMixin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 _LINES = (
     # torchao's wheel carries CUDA kernels for several Pythons and GPUs and tries them all; its Python code works without.
@@ -22,10 +22,15 @@ _LINES = (
 )
 
 
+def quiet_imports() -> AbstractContextManager[None]:
+    """Drops the log lines of imports inside the block."""
+    return without_lines(*_LINES)
+
+
 @contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Drops the known log lines inside the block."""
-    filters = [(logging.getLogger(name), _prefix_filter(prefix)) for name, prefix in _LINES]
+def without_lines(*lines: tuple[str, str]) -> Iterator[None]:
+    """Drops log lines inside the block: (name of the logger, how the line begins)."""
+    filters = [(logging.getLogger(name), _prefix_filter(prefix)) for name, prefix in lines]
     for logger, drop in filters:
         logger.addFilter(drop)
     try:

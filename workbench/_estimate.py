@@ -1,0 +1,174 @@
+"""`estimate`: one configuration in, its `Cost` out.
+
+A `Predictor` holds what is known of one workload: the call log, the summary of each call under each set of techniques that rewrites its
+component, and the weights. What is not known yet is rehearsed once, with the techniques applied to the weightless pipeline by the same
+`apply` that prepares a real one, and kept on disk; after that an estimate is arithmetic, and neither torch nor the model is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from workbench.cost import (
+    CallLog,
+    CallSummary,
+    ComputeCache,
+    Cost,
+    Quality,
+    QualityEffect,
+    Store,
+    Weights,
+    price,
+    versions,
+)
+from workbench.devices import Device, resolve
+from workbench.models import DEFAULT_MODEL, Workload, get
+from workbench.techniques import Settings
+
+if TYPE_CHECKING:
+    from workbench._rehearsing import Rehearsing
+
+
+def estimate(
+    workload: Workload | str | None = None,
+    settings: Settings | Mapping[str, Any] | str | None = None,
+    device: Device | str | None = None,
+    *,
+    vram_gb: float | None = None,
+    ram_gb: float | None = None,
+) -> Cost:
+    """Predicts memory, time and quality of one configuration, without the GPU and without the weights.
+
+    Args:
+        workload: what to make; a model's name means its native workload, None the default model's.
+        settings: techniques by id, as `Settings`, a mapping, JSON text or the path of a JSON file; None means the library's defaults.
+        device: a card or its name; None means a typical card of `vram_gb`.
+        vram_gb: a cap in GiB; with `device` it must not exceed that card's memory.
+        ram_gb: host RAM in GiB; None means unlimited.
+
+    Raises:
+        InputError: something of this is wrong; the message says what, which value, and what is allowed.
+    """
+    if not isinstance(workload, Workload):
+        workload = Workload.for_model(DEFAULT_MODEL if workload is None else workload)
+    chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
+    return Predictor(workload).cost(Settings.parse(settings), chosen)
+
+
+class Predictor:
+    """Everything known of one workload, so that many settings and devices are priced fast."""
+
+    def __init__(self, workload: Workload, store: Store | None = None) -> None:
+        self.workload = workload
+        self.spec = get(workload.model)
+        self.store = store if store is not None else Store()
+        self._logs: dict[str, CallLog] = {}
+        self._summaries: dict[tuple[str, str], CallSummary] = {}
+        self._weights: dict[tuple[str, str], Weights] = {}
+        self._compute: dict[str, ComputeCache] = {}
+        self._rehearsing: dict[str, Rehearsing] = {}
+
+    # --- the price --------------------------------------------------------------------------------------------------
+
+    def cost(self, settings: Settings, device: Device) -> Cost:
+        """The cost of one configuration on one device.
+
+        Raises:
+            SettingsError: a technique does not apply to this model or device.
+        """
+        settings.check(self.spec, device)
+        kernel = settings.attention_kernel(device)
+        log = self.log(settings)
+        calls = {
+            key: self.summary(settings, component, key, kernel) for key, component in log.keys().items()
+        }
+        weights = {name: self.weights(settings, name) for name in self.spec.component_names()}
+        residency = settings.residency(self.spec)
+        compute = self._compute.setdefault(device.name + device.basis, ComputeCache(device))
+        return Cost(
+            workload=self.workload,
+            device=device,
+            settings=settings.to_json(),
+            dtypes=settings.dtypes(self.spec),
+            price=price(log, calls, weights, residency, device, compute),
+            quality=_quality(settings),
+            versions=versions(),
+            notes=settings.notes(self.spec, device),
+        )
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    def log(self, settings: Settings) -> CallLog:
+        """What the pipeline calls under these settings."""
+        part = settings.changing_calls()
+        name = part.canonical()
+        if name not in self._logs:
+            key = self._key({"settings": part.to_json()})
+            known = self.store.get("log", key)
+            if known is None:
+                known = self._rehearsed(part).log.to_json()
+                self.store.put("log", key, known)
+            self._logs[name] = CallLog.from_json(known)
+        return self._logs[name]
+
+    def summary(self, settings: Settings, component: str, call: str, kernel: str) -> CallSummary:
+        """What one call costs under the techniques that rewrite its component."""
+        part = settings.rewriting(self.spec, component)
+        name = f"{call}|{part.canonical()}|{kernel}"
+        if (component, name) not in self._summaries:
+            key = {"component": self._component_key(component), "call": call, "settings": part.to_json(), "kernel": kernel}
+            known = self.store.get("call", key)
+            if known is None:
+                known = self._rehearsed(settings.changing_calls()).summary(part, component, call, kernel).to_json()
+                self.store.put("call", key, known)
+            self._summaries[component, name] = CallSummary.from_json(known)
+        return self._summaries[component, name]
+
+    def weights(self, settings: Settings, component: str) -> Weights:
+        """What a component's weights take under the techniques that rewrite it."""
+        part = settings.rewriting(self.spec, component)
+        name = part.canonical()
+        if (component, name) not in self._weights:
+            key = {"component": self._component_key(component), "settings": part.to_json()}
+            known = self.store.get("weights", key)
+            if known is None:
+                known = self._rehearsed(settings.changing_calls()).weights(part, component).to_json()
+                self.store.put("weights", key, known)
+            self._weights[component, name] = Weights.from_json(known)
+        return self._weights[component, name]
+
+    def _rehearsed(self, part: Settings) -> Rehearsing:
+        """The rehearsal under the techniques that change calls; imports torch and diffusers."""
+        name = part.canonical()
+        if name not in self._rehearsing:
+            from workbench._rehearsing import Rehearsing
+
+            self._rehearsing[name] = Rehearsing(self.spec, self.workload, part)
+        return self._rehearsing[name]
+
+    def _key(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        parts = [self._component_key(name) for name in self.spec.component_names()]
+        scheduler = [self.spec.scheduler.class_name, dict(self.spec.scheduler.config)]
+        pipeline = [self.spec.pipeline_class, dict(self.spec.pipeline_config), self.spec.text_tokens]
+        return {"workload": self.workload.to_json(), "components": parts, "scheduler": scheduler, "pipeline": pipeline, **more}
+
+    def _component_key(self, component: str) -> list[Any]:
+        part = self.spec.component(component)
+        return [part.class_name, dict(part.config), part.dtype]
+
+
+def _quality(settings: Settings) -> Quality:
+    effects = [(technique.id, technique.effect()) for technique in settings.techniques]
+    return Quality(
+        effects=tuple(
+            QualityEffect(
+                technique=name,
+                provenance=effect.provenance,
+                loss_percent=effect.loss_percent,
+                metric=effect.metric,
+                source=effect.source,
+            )
+            for name, effect in effects
+        )
+    )

@@ -1,0 +1,125 @@
+"""`plan`: what is the best way to make this on that card?"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from numbers import Real
+
+from workbench._errors import InputError
+from workbench._estimate import Predictor
+from workbench.devices import Device, resolve
+from workbench.models import DEFAULT_MODEL, Workload
+from workbench.search import Candidate, Plan
+from workbench.search._study import Evaluated, choose, run
+from workbench.search.caution import TOLERATED, caution
+from workbench.search.pareto import front
+from workbench.search.space import Space
+from workbench.techniques import Settings
+
+OBJECTIVES = ("time", "quality")
+
+
+def plan(
+    vram_gb: float | None = None,
+    *,
+    model: str = DEFAULT_MODEL,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    batch: int | None = None,
+    device: Device | str | None = None,
+    ram_gb: float | None = None,
+    objectives: Sequence[str] = OBJECTIVES,
+    max_seconds: float | None = None,
+    min_quality: float | None = None,
+    trials: int = 64,
+    seed: int = 0,
+    storage: str | None = None,
+) -> Plan:
+    """Searches the settings under which a workload fits a card, without the card and without the weights.
+
+    Args:
+        vram_gb: the cap in GiB; with `device` a cap below that card's memory, alone a typical card of that size (12 by default).
+        model: catalogue name; the other workload values default to its native ones.
+        ram_gb: host RAM in GiB; None means unlimited.
+        objectives: what `best` is chosen by: `("time",)` the fastest that fits whatever it does to the output, `("quality",)` the
+            closest to the un-optimised run, both (the default) the fastest among those that stay close to it.
+        max_seconds: leave out what is expected to take longer.
+        min_quality: leave out what is known to keep less than this many per cent of the quality; unknown losses are not counted.
+        trials: trials of the sampler, after the seeds that exact composition gives it.
+        seed: of the sampler; equal arguments give equal plans.
+        storage: where the Optuna study is kept: a journal file or a database URL; None keeps it in memory.
+
+    Raises:
+        InputError: something of this is wrong; the message says what, which value, and what is allowed.
+    """
+    started = time.perf_counter()
+    _check(objectives, max_seconds, min_quality, trials, seed)
+    given = {"frames": frames, "height": height, "width": width, "steps": steps, "guidance": guidance, "batch": batch}
+    workload = Workload.for_model(model, **{name: value for name, value in given.items() if value is not None})
+    chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
+    predictor = Predictor(workload)
+
+    def price(settings: Settings) -> Candidate:
+        cost = predictor.cost(settings, chosen)
+        return Candidate(settings=settings, cost=cost, caution=caution(settings.to_json(), workload.steps))
+
+    evaluated = Evaluated(Space.of(predictor.spec, workload, chosen), price)
+    study = run(evaluated, chosen, trials=trials, seed=seed, storage=storage)
+    wanted = tuple(c for c in evaluated.all if _is_wanted(c, max_seconds, min_quality))
+    best, ranking = _best(wanted, objectives)
+    return Plan(
+        workload=workload,
+        device=chosen,
+        best=best,
+        front=front(wanted),
+        nearest_miss=None if best is not None else _nearest(wanted or evaluated.all),
+        study=study,
+        trials=len(evaluated.all),
+        seconds=time.perf_counter() - started,
+        ranking=ranking,
+    )
+
+
+def _check(
+    objectives: Sequence[str], max_seconds: float | None, min_quality: float | None, trials: int, seed: int
+) -> None:
+    if not objectives or any(name not in OBJECTIVES for name in objectives):
+        raise InputError(f"objectives must be some of {', '.join(OBJECTIVES)}, got {tuple(objectives)!r}")
+    for name, value, allowed in (
+        ("max_seconds", max_seconds, "a positive number of seconds"),
+        ("min_quality", min_quality, "a number of per cent from 0 to 100"),
+    ):
+        if value is None:
+            continue
+        is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or value < 0 or (name == "max_seconds" and value == 0) or (name == "min_quality" and value > 100):
+            raise InputError(f"{name} must be {allowed}, got {value!r}")
+    for name, count in (("trials", trials), ("seed", seed)):
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise InputError(f"{name} must be a whole number of at least 0, got {count!r}")
+
+
+def _is_wanted(candidate: Candidate, max_seconds: float | None, min_quality: float | None) -> bool:
+    if max_seconds is not None and candidate.cost.total_s > max_seconds:
+        return False
+    return min_quality is None or 100.0 - candidate.cost.quality.known_loss_percent >= min_quality
+
+
+def _best(candidates: tuple[Candidate, ...], objectives: Sequence[str]) -> tuple[Candidate | None, str]:
+    fitting = [candidate for candidate in candidates if candidate.cost.fits]
+    if set(objectives) == {"time"}:
+        return min(fitting, key=lambda c: c.order, default=None), "the fastest that fits"
+    if set(objectives) == {"quality"}:
+        closest = min(fitting, key=lambda c: (c.caution, *c.order), default=None)
+        return closest, "the closest to the un-optimised run that fits, and of those the fastest"
+    ranking = f"the fastest that fits among plans of caution up to {TOLERATED}; if there is none, of the least caution"
+    return choose(tuple(fitting)), ranking
+
+
+def _nearest(candidates: tuple[Candidate, ...]) -> Candidate | None:
+    return min(candidates, key=lambda c: (c.cost.missing_bytes, *c.order), default=None)

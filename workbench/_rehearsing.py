@@ -1,0 +1,100 @@
+"""Finds out what is not known yet: rehearses the pipeline and traces calls again under techniques. Imports torch and diffusers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any
+
+import torch
+
+from workbench.cost import CallLog, CallSummary, Weights
+from workbench.cost._calls import Call
+from workbench.cost._kernels import dtype_name
+from workbench.cost._memo import Memo
+from workbench.cost._trace import Trace
+from workbench.cost.rehearsal import Target, rehearse, retrace
+from workbench.cost.weigh import weigh
+from workbench.models import ModelSpec, Workload
+from workbench.models._build import build_meta_pipeline, call_kwargs
+from workbench.techniques import Settings, apply_all
+
+
+class Rehearsing:
+    """One rehearsal of a workload under the techniques that change calls, and everything traced from it."""
+
+    def __init__(self, spec: ModelSpec, workload: Workload, settings: Settings) -> None:
+        self.spec, self.workload, self.settings = spec, workload, settings
+        self._memo = Memo()
+        self._traces: dict[tuple[str, str, str], Trace] = {}
+
+    @functools.cached_property
+    def pipe(self) -> Any:
+        """The weightless pipeline."""
+        return build_meta_pipeline(self.spec)
+
+    @functools.cached_property
+    def run(self) -> tuple[Trace, dict[int, Call]]:
+        """The trace of the whole run and its distinct calls."""
+        kwargs = call_kwargs(self.spec, self.workload, self.pipe)
+        handle = apply_all(self.pipe, self.settings)
+        try:
+            return rehearse(self.pipe, self.settings.call_kwargs(kwargs), Target(), self._memo)
+        finally:
+            handle.remove()
+
+    @functools.cached_property
+    def calls(self) -> dict[str, Call]:
+        """Each distinct call by its key."""
+        return {call_key(call): call for call in self.run[1].values()}
+
+    @property
+    def log(self) -> CallLog:
+        """What is called, stage by stage."""
+        trace, calls = self.run
+        return CallLog.of(trace, {ident: call_key(call) for ident, call in calls.items()})
+
+    def summary(self, settings: Settings, component: str, key: str, kernel: str) -> CallSummary:
+        """A call under the techniques that rewrite its component, with the target's attention kernel."""
+        return CallSummary.of(self.trace(settings, component, key, kernel))
+
+    def trace(self, settings: Settings, component: str, key: str, kernel: str) -> Trace:
+        """The trace behind `summary`."""
+        name = (settings.canonical(), key, kernel)
+        if name not in self._traces:
+            call = self.calls[key]
+            handle = apply_all(self.pipe, settings)
+            try:
+                module = getattr(self.pipe, component)
+                self._traces[name] = retrace(call, module, Target(_kind(kernel), kernel), self._memo)
+            finally:
+                handle.remove()
+        return self._traces[name]
+
+    def weights(self, settings: Settings, component: str) -> Weights:
+        """A component's weights under the techniques that rewrite it."""
+        handle = apply_all(self.pipe, settings)
+        try:
+            return weigh(getattr(self.pipe, component))
+        finally:
+            handle.remove()
+
+
+def _kind(kernel: str) -> str:
+    return "cpu" if kernel == "cpu" else "cuda"
+
+
+def call_key(call: Call) -> str:
+    """A name for a distinct call that is the same in every process: component, method and the layouts of its arguments."""
+    text = repr([_layout(value) for value in call.args] + sorted((k, _layout(v)) for k, v in call.kwargs.items()))
+    return f"{call.component}:{call.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _layout(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{dtype_name(value.dtype)}{tuple(value.shape)}{value.stride()}"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(_layout(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{k}:{_layout(v)}' for k, v in value.items())}}}"
+    return repr(value)

@@ -1,0 +1,178 @@
+"""`Cost`: the predicted memory, time and quality of one configuration, with the provenance of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbench._units import gib
+from workbench.cost.price import Price, StageCost
+from workbench.devices import Device
+from workbench.models import Workload
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityEffect:
+    """What one technique does to the output, and where that is known from."""
+
+    technique: str
+    provenance: str
+    """`exact`, `published`, `measured on the miniature`, `measured on this model` or `unknown`."""
+    loss_percent: float | None
+    """None when unknown."""
+    metric: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quality:
+    """The effects of all techniques in use."""
+
+    effects: tuple[QualityEffect, ...] = ()
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every technique leaves the output as it is, to rounding."""
+        return all(effect.provenance == "exact" for effect in self.effects)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Techniques whose effect nobody has measured."""
+        return tuple(effect.technique for effect in self.effects if effect.loss_percent is None)
+
+    @property
+    def known_loss_percent(self) -> float:
+        """Sum of the losses that are known; what is unknown is not in it."""
+        return sum(effect.loss_percent for effect in self.effects if effect.loss_percent is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every number with its provenance; a loss is null when part of it is unknown."""
+        effects = [
+            {
+                "technique": e.technique,
+                "loss_percent": e.loss_percent,
+                "metric": e.metric,
+                "provenance": e.provenance,
+                "source": e.source,
+            }
+            for e in self.effects
+        ]
+        return {
+            "exact": self.is_exact,
+            "loss_percent": None if self.unknown else self.known_loss_percent,
+            "known_loss_percent": self.known_loss_percent,
+            "unknown": list(self.unknown),
+            "effects": effects,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What one configuration is predicted to cost. `to_json` is the contract of the command line's `--json`."""
+
+    workload: Workload
+    device: Device
+    settings: Mapping[str, Any] = field(hash=False)
+    """Settings JSON."""
+    dtypes: Mapping[str, str] = field(hash=False)
+    """Loading dtype of each component."""
+    price: Price
+    quality: Quality
+    versions: Mapping[str, str] = field(hash=False)
+    """Libraries that the prediction is of: another version's code may need another amount."""
+    notes: tuple[str, ...] = ()
+    """What the reader must know: assumptions, stand-ins, techniques that do nothing here."""
+
+    @property
+    def required_vram_bytes(self) -> int:
+        """Reserved memory, CUDA context and margin."""
+        return self.price.required_vram_bytes
+
+    @property
+    def host_ram_bytes(self) -> int:
+        """Host RAM at its highest."""
+        return self.price.host_ram_bytes
+
+    @property
+    def total_s(self) -> float:
+        """Expected seconds of the whole call."""
+        return self.price.seconds[0]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the device's VRAM, and its host's RAM where that is known, are enough."""
+        return self.missing_bytes == 0
+
+    @property
+    def missing_bytes(self) -> int:
+        """By how much VRAM and host RAM together are exceeded; 0 when it fits."""
+        vram = max(0, self.required_vram_bytes - self.device.memory_bytes)
+        ram = max(0, self.host_ram_bytes - self.device.ram_bytes) if self.device.ram_bytes is not None else 0
+        return vram + ram
+
+    @property
+    def binds(self) -> StageCost:
+        """The stage that sets the peak."""
+        return max(self.price.stages, key=lambda stage: stage.peak_reserved_bytes)
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object, the keys of design.md section 4."""
+        expected, low, high = self.price.seconds
+        return {
+            "workload": self.workload.to_json(),
+            "device": _device_json(self.device),
+            "settings": dict(self.settings),
+            "dtypes": dict(self.dtypes),
+            "memory": {
+                "peak_allocated_gib": gib(self.price.peak_allocated_bytes),
+                "peak_reserved_gib": gib(self.price.peak_reserved_bytes),
+                "required_vram_gib": gib(self.required_vram_bytes),
+                "host_ram_gib": gib(self.host_ram_bytes),
+                "peak_stage": self.price.peak_stage,
+                "fits": self.fits,
+                "stages": [_stage_memory_json(stage) for stage in self.price.stages],
+            },
+            "time": {
+                "total_s": expected,
+                "low_s": low,
+                "high_s": high,
+                "basis": self.device.basis,
+                "stages": [_stage_time_json(stage) for stage in self.price.stages],
+            },
+            "quality": self.quality.to_json(),
+            "notes": list(self.notes),
+            "versions": dict(self.versions),
+        }
+
+
+def _device_json(device: Device) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "title": device.title,
+        "memory_gib": gib(device.memory_bytes),
+        "context_gib": gib(device.context_bytes),
+        "ram_gib": None if device.ram_bytes is None else gib(device.ram_bytes),
+        "basis": device.basis,
+    }
+
+
+def _stage_memory_json(stage: StageCost) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "weights_gib": gib(stage.weights_bytes),
+        "activations_gib": gib(stage.activations_bytes),
+        "peak_allocated_gib": gib(stage.peak_allocated_bytes),
+        "peak_reserved_gib": gib(stage.peak_reserved_bytes),
+        "binds": stage.binds,
+    }
+
+
+def _stage_time_json(stage: StageCost) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "seconds": stage.seconds,
+        "low_s": stage.low_s,
+        "high_s": stage.high_s,
+        "by_kind_s": dict(stage.by_kind_s),
+    }

@@ -1,0 +1,226 @@
+"""What a pipeline calls, stage by stage, as plain data: what remains of a rehearsal once it is over.
+
+A `CallLog` and the `CallSummary` of each distinct call are all that pricing needs, so they are what is kept on disk: a plan whose calls
+are known is priced without torch, diffusers or the model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workbench.cost._trace import ALLOC, BLOCK_BYTES, ENTER, FREE, RUN, Op, Trace, round_up
+from workbench.cost.allocator import needed_reserved, replay
+
+OpCounts = tuple[tuple[Op, int], ...]
+"""Distinct ops and how often each runs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallSummary:
+    """One distinct call of a component: what it needs and what it computes."""
+
+    name: str
+    """The class, or the class and the method: `"AutoencoderKLWan.decode"`."""
+    peak_bytes: int
+    """Most bytes alive inside, above what was alive at its start; workspaces included, allocator rounding applied."""
+    reserved_bytes: int
+    """What the caching allocator holds for them when nothing limits it."""
+    needed_bytes: int
+    """The least that it can do with, giving cached segments back when it runs out."""
+    binds: tuple[str, str]
+    """(module path, op) at the peak."""
+    ops: OpCounts
+
+    @classmethod
+    def of(cls, trace: Trace) -> CallSummary:
+        """Summarises a call's trace."""
+        reserved = replay(trace).peak_reserved
+        return cls(
+            name=trace.name,
+            peak_bytes=trace.peak(),
+            reserved_bytes=reserved,
+            needed_bytes=needed_reserved(trace, reserved),
+            binds=trace.argpeak(),
+            ops=tuple(trace.op_counts().items()),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**{k: getattr(self, k) for k in _NUMBERS}, "binds": list(self.binds), "ops": ops_to_json(self.ops)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CallSummary:
+        """The inverse of `to_json`."""
+        path, op = data["binds"]
+        return cls(**{k: data[k] for k in _NUMBERS}, binds=(path, op), ops=ops_from_json(data["ops"]))
+
+
+_NUMBERS = ("name", "peak_bytes", "reserved_bytes", "needed_bytes")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageCall:
+    """A distinct call within a stage."""
+
+    component: str
+    key: str
+    """Names the call's summary: component, method and argument layouts."""
+    count: int
+    live_bytes: int
+    """The most that the pipeline itself holds when it makes this call, the call's arguments included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A stretch of the run: consecutive calls that serve one purpose."""
+
+    name: str
+    """`text_encode`, `image_encode`, `denoise`, `denoise_2` or `decode`."""
+    calls: tuple[StageCall, ...]
+    live_bytes: int
+    """The most that the pipeline holds between the calls of this stage."""
+    ops: OpCounts
+    """What the pipeline computes between the calls (guidance, scheduler, postprocessing)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallLog:
+    """What one run of a pipeline calls."""
+
+    stages: tuple[Stage, ...]
+    visits: tuple[str, ...]
+    """Components in the order of their calls, runs of the same one counted once: each visit loads an offloaded component anew."""
+
+    @classmethod
+    def of(cls, trace: Trace, keys: Mapping[int, str]) -> CallLog:
+        """Reads the log off a run's trace.
+
+        Args:
+            keys: id of each distinct call's trace -> the key of its summary.
+        """
+        reader = _Reader(keys)
+        for event in trace.events:
+            reader.read(trace, event)
+        return cls(stages=reader.stages(), visits=tuple(reader.visits))
+
+    def keys(self) -> dict[str, str]:
+        """Key of each distinct call -> its component."""
+        return {call.key: call.component for stage in self.stages for call in stage.calls}
+
+    def num_visits(self, component: str) -> int:
+        """How often the component is called after another one was."""
+        return self.visits.count(component)
+
+    def num_calls(self, component: str) -> int:
+        """How often the component is called."""
+        return sum(call.count for stage in self.stages for call in stage.calls if call.component == component)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        stages = [
+            {
+                "name": stage.name,
+                "live_bytes": stage.live_bytes,
+                "calls": [asdict(call) for call in stage.calls],
+                "ops": ops_to_json(stage.ops),
+            }
+            for stage in self.stages
+        ]
+        return {"stages": stages, "visits": list(self.visits)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CallLog:
+        """The inverse of `to_json`."""
+        stages = tuple(
+            Stage(
+                name=stage["name"],
+                live_bytes=stage["live_bytes"],
+                calls=tuple(StageCall(**call) for call in stage["calls"]),
+                ops=ops_from_json(stage["ops"]),
+            )
+            for stage in data["stages"]
+        )
+        return cls(stages=stages, visits=tuple(data["visits"]))
+
+
+def stage_of(component: str, call: str) -> str:
+    """The stage that a call belongs to, from the pipeline's own component names (diffusers' convention)."""
+    if component.startswith("text_encoder"):
+        return "text_encode"
+    if component.startswith("image_encoder") or call.endswith(".encode"):
+        return "image_encode"
+    if call.endswith(".decode"):
+        return "decode"
+    suffix = component.rpartition("_")[2]
+    return f"denoise_{suffix}" if suffix.isdigit() else "denoise"
+
+
+class _Reader:
+    """Goes through a run's events once, keeping count per stage."""
+
+    def __init__(self, keys: Mapping[int, str]) -> None:
+        self.keys = keys
+        self.visits: list[str] = []
+        self.live = 0
+        self.stage = ""
+        self.order: list[str] = []
+        self.peaks: Counter[str] = Counter()
+        self.ops: dict[str, Counter[Op]] = {}
+        self.calls: dict[tuple[str, str], StageCall] = {}
+
+    def read(self, trace: Trace, event: tuple[Any, ...]) -> None:
+        code = event[0]
+        if code == ALLOC:
+            self.live += round_up(event[2], BLOCK_BYTES)
+        elif code == FREE:
+            self.live -= round_up(trace.size_of(event[1]), BLOCK_BYTES)
+        elif code == RUN:
+            self.ops.setdefault(self.stage, Counter())[event[1]] += 1
+        elif code == ENTER:
+            self._enter(event[1], event[4])
+        self.peaks[self.stage] = max(self.peaks[self.stage], self.live)
+
+    def _enter(self, child: Trace, path: str) -> None:
+        component = path.split(".")[0]
+        self.stage = stage_of(component, child.name)
+        if self.stage not in self.order:
+            self.order.append(self.stage)
+        if not self.visits or self.visits[-1] != component:
+            self.visits.append(component)
+        key = self.keys[id(child)]
+        seen = self.calls.get((self.stage, key))
+        count, live = (seen.count, seen.live_bytes) if seen else (0, 0)
+        self.calls[self.stage, key] = StageCall(
+            component=component, key=key, count=count + 1, live_bytes=max(live, self.live)
+        )
+        self.live += child.net()
+
+    def stages(self) -> tuple[Stage, ...]:
+        first = self.order[0] if self.order else ""
+        return tuple(
+            Stage(
+                name=name,
+                calls=tuple(call for (stage, _), call in self.calls.items() if stage == name),
+                # what comes before the first call belongs to the first stage
+                live_bytes=max(self.peaks[name], self.peaks[""] if name == first else 0),
+                ops=tuple((self.ops.get(name, Counter()) + (self.ops.get("", Counter()) if name == first else Counter())).items()),
+            )
+            for name in self.order
+        )
+
+
+def ops_to_json(ops: OpCounts) -> list[list[Any]]:
+    """Each op as a list of its fields with the count in front; views cost nothing and are left out."""
+    return [
+        [count, op.name, op.kind, op.dtype, op.flops, op.read_bytes, op.write_bytes, list(op.dims), op.workspace_bytes]
+        for op, count in ops
+        if op.kind != "view"
+    ]
+
+
+def ops_from_json(data: list[list[Any]]) -> OpCounts:
+    """The inverse of `ops_to_json`."""
+    return tuple((Op(*row[1:7], tuple(row[7]), row[8]), row[0]) for row in data)

@@ -1,0 +1,237 @@
+"""Puts a price on a run: memory by stage, host RAM and seconds, from what is called, what the weights are and where they live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workbench._units import GIB, MIB
+from workbench.cost._trace import round_up
+from workbench.cost.calllog import CallLog, CallSummary, Stage, StageCall
+from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
+from workbench.cost.roofline import KINDS, Seconds, compute_seconds, transfer_seconds
+from workbench.devices import Device
+
+CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB}
+"""aten/src/ATen/cuda/CUDABlas.cpp, `parseChosenWorkspaceSize`: 32 MiB from Hopper on, else `:4096:2:16:8`."""
+CUBLAS_WORKSPACE_DEFAULT_BYTES = (4096 * 2 + 16 * 8) * 1024
+MARGIN_FRACTION = 0.04
+"""Required VRAM leaves this part of the peak free: the worst residual of traced against published peaks (peers.md 1.1: 3.6 % for
+denoisers, 0.3 % for autoencoders), rounded up."""
+PROCESS_RAM_BYTES = round(0.4 * GIB)
+"""Resident memory of a Python process that has imported torch and diffusers (0.39 GB, measured: torch 2.13, CPU build)."""
+STREAM_RAM_FACTOR = 3.0
+"""Host RAM of weights offloaded with a stream, as a multiple of their size: pinned copies; 2.5-3 measured by diffusers' authors
+(diffusers pull request 13381), the upper end taken."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageCost:
+    """One stage's memory and time."""
+
+    name: str
+    weights_bytes: int
+    """Weights on the GPU while the stage computes."""
+    activations_bytes: int
+    """Everything else that is alive at the stage's peak, workspaces included."""
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    binds: str
+    """What is running at the peak: module path and op."""
+    seconds: float
+    low_s: float
+    high_s: float
+    by_kind_s: Mapping[str, float]
+    """Expected seconds by what bounds them: the kinds of `roofline.KINDS`, and `transfer` that compute does not hide."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """A run's memory and time."""
+
+    stages: tuple[StageCost, ...]
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    required_vram_bytes: int
+    host_ram_bytes: int
+
+    @property
+    def peak_stage(self) -> str:
+        """The stage that needs the most."""
+        return max(self.stages, key=lambda stage: stage.peak_reserved_bytes).name
+
+    @property
+    def seconds(self) -> tuple[float, float, float]:
+        """(expected, low, high) seconds of all stages."""
+        return (
+            sum(stage.seconds for stage in self.stages),
+            sum(stage.low_s for stage in self.stages),
+            sum(stage.high_s for stage in self.stages),
+        )
+
+
+def price(
+    log: CallLog,
+    calls: Mapping[str, CallSummary],
+    weights: Mapping[str, Weights],
+    residency: Residency,
+    device: Device,
+    compute: ComputeCache | None = None,
+) -> Price:
+    """Prices a run.
+
+    Args:
+        calls: summary of each distinct call, by key.
+        weights: weights of each component, by name.
+        compute: keeps the compute time of calls between prices for one device.
+    """
+    compute = compute if compute is not None else ComputeCache(device)
+    costs = []
+    for stage in log.stages:
+        memory = _stage_memory(stage, calls, weights, residency, device)
+        costs.append(_stage_time(stage, log, calls, weights, residency, device, compute, memory))
+    allocated = max(stage.peak_allocated_bytes for stage in costs)
+    reserved = max(stage.peak_reserved_bytes for stage in costs)
+    return Price(
+        stages=tuple(costs),
+        peak_allocated_bytes=allocated,
+        peak_reserved_bytes=reserved,
+        required_vram_bytes=reserved + device.context_bytes + round(MARGIN_FRACTION * allocated),
+        host_ram_bytes=_host_ram(weights, residency),
+    )
+
+
+class ComputeCache:
+    """Compute time of each call on one device, worked out once: a search prices the same calls thousands of times."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._known: dict[int, tuple[object, Seconds]] = {}
+
+    def of(self, owner: CallSummary | Stage) -> Seconds:
+        """Seconds of a call, or of what the pipeline computes between a stage's calls."""
+        known = self._known.get(id(owner))
+        if known is None:
+            # the owner is kept beside its time, so that its id cannot be given to another object
+            known = self._known[id(owner)] = (owner, compute_seconds(owner.ops, self.device))
+        return known[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    weights: int
+    activations: int
+    allocated: int
+    reserved: int
+    binds: str
+
+
+def _stage_memory(
+    stage: Stage,
+    calls: Mapping[str, CallSummary],
+    weights: Mapping[str, Weights],
+    residency: Residency,
+    device: Device,
+) -> _Memory:
+    workspace = CUBLAS_WORKSPACE_BYTES.get(device.architecture, CUBLAS_WORKSPACE_DEFAULT_BYTES)
+    between = round_up(stage.live_bytes, 2 * MIB)
+    peak = _Memory(0, stage.live_bytes, stage.live_bytes, between, f"{stage.name}: the pipeline itself")
+    for call in stage.calls:
+        summary = calls[call.key]
+        held = _weights_on_gpu(call.component, weights, residency, reserved=False)
+        held_reserved = _weights_on_gpu(call.component, weights, residency, reserved=True)
+        activations = call.live_bytes + summary.peak_bytes + workspace
+        live = round_up(call.live_bytes, 2 * MIB) + workspace
+        reserved = held_reserved + live + summary.reserved_bytes
+        room = device.memory_bytes - device.context_bytes - round(MARGIN_FRACTION * (held + activations))
+        if reserved > room:  # short of memory the allocator gives cached segments back, so less will do
+            reserved = held_reserved + live + summary.needed_bytes
+        if held + activations > peak.allocated:
+            where, op = summary.binds
+            binds = f"{call.component}{'.' if where else ''}{where}: {op.removeprefix('aten.')}"
+            peak = _Memory(held, activations, held + activations, max(reserved, peak.reserved), binds)
+    return peak
+
+
+def _weights_on_gpu(
+    running: str, weights: Mapping[str, Weights], residency: Residency, *, reserved: bool
+) -> int:
+    """Weights in VRAM while `running` computes: its own as it is placed, and every resident component's."""
+    total = 0
+    for name, held in weights.items():
+        placement = residency.of(name)
+        if name == running or placement.mode == "resident":
+            total += held.resident_bytes(placement, reserved=reserved)
+    return total
+
+
+def _stage_time(
+    stage: Stage,
+    log: CallLog,
+    calls: Mapping[str, CallSummary],
+    weights: Mapping[str, Weights],
+    residency: Residency,
+    device: Device,
+    compute: ComputeCache,
+    memory: _Memory,
+) -> StageCost:
+    total = compute.of(stage)
+    stalls = stalls_low = 0.0
+    for call in stage.calls:
+        once = compute.of(calls[call.key])
+        total = total + once.times(call.count)
+        placement = residency.of(call.component)
+        share = call.count / max(1, log.num_calls(call.component))
+        expected, low = _transfer(call, placement, weights[call.component], log, device, once, share)
+        stalls += expected
+        stalls_low += low
+    seconds = total.expected + stalls
+    low_s = min(total.low + stalls_low, seconds)
+    return StageCost(
+        name=stage.name,
+        weights_bytes=memory.weights,
+        activations_bytes=memory.activations,
+        peak_allocated_bytes=memory.allocated,
+        peak_reserved_bytes=memory.reserved,
+        binds=memory.binds,
+        seconds=seconds,
+        low_s=low_s,
+        high_s=seconds * seconds / low_s if low_s else seconds,
+        by_kind_s={**dict(zip(KINDS, total.by_kind, strict=True)), "transfer": stalls},
+    )
+
+
+def _transfer(
+    call: StageCall, placement: Placement, held: Weights, log: CallLog, device: Device, once: Seconds, share: float
+) -> tuple[float, float]:
+    """(expected, low) seconds that the GPU waits for weights during this call's repetitions.
+
+    What moves, by the library that moves it: `whole` goes in and out once per visit from pageable memory; `leaves` goes in for every
+    call and is dropped; `blocks` goes in and out for every call, or with a stream only in, from pinned memory, beside the compute.
+    """
+    if placement == RESIDENT:
+        return 0.0, 0.0
+    one_way = transfer_seconds(held.total_bytes, device, pinned=placement.stream)
+    least = held.total_bytes / device.link_bytes_per_s
+    if placement.mode == "whole":
+        visits = log.num_visits(call.component) * share
+        return 2 * one_way * visits, 2 * least * visits
+    if placement.mode == "leaves":
+        return one_way * call.count, least * call.count
+    if not placement.stream:
+        return 2 * one_way * call.count, 2 * least * call.count
+    groups = held.groups(placement.blocks_per_group)
+    first = max(groups[:2], default=0) / held.total_bytes if held.total_bytes else 0.0
+    hidden = max(0.0, one_way * (1 - first) - once.expected)
+    return (one_way * first + hidden) * call.count, max(0.0, least - once.low) * call.count
+
+
+def _host_ram(weights: Mapping[str, Weights], residency: Residency) -> int:
+    """Host RAM at its highest: offloaded weights, or the largest component on its way to the GPU while loading."""
+    offloaded = 0.0
+    for name, held in weights.items():
+        placement = residency.of(name)
+        if placement.mode != "resident":
+            offloaded += held.total_bytes * (STREAM_RAM_FACTOR if placement.stream else 1.0)
+    loading = max((held.total_bytes for held in weights.values()), default=0)
+    return PROCESS_RAM_BYTES + round(max(offloaded, loading))
