@@ -1,13 +1,13 @@
 """The exceptions of the package.
 
-    WorkbenchError
-    ├── InputError (also ValueError)       something the caller passed is wrong; exit code 2 on the command line
-    │   ├── UnknownNameError               a model, device, technique or component that does not exist
-    │   ├── WorkloadError                  frames, size, steps, guidance or batch that the model cannot make
-    │   ├── SettingsError                  a technique's parameters, or two techniques, that do not go together
-    │   ├── CapError                       a VRAM or RAM cap that is no cap
-    │   └── ProfileError                   a profile that is damaged, newer than this package, or for another pipeline
-    └── RehearsalError                     the pipeline could not be run without weights; says what it asked for
+WorkbenchError
+├── InputError (also ValueError)       something the caller passed is wrong; exit code 2 on the command line
+│   ├── UnknownNameError               a model, device, technique or component that does not exist
+│   ├── WorkloadError                  frames, size, steps, guidance or batch that the model cannot make
+│   ├── SettingsError                  a technique's parameters, or two techniques, that do not go together
+│   ├── CapError                       a VRAM or RAM cap that is no cap
+│   └── ProfileError                   a profile that is damaged, newer than this package, or for another pipeline
+└── RehearsalError                     the pipeline could not be run without weights; says what it asked for
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from workbench.models import DEFAULT_MODEL, Workload, get
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
-    from workbench._rehearsing import Rehearsing
+    from workbench._rehearsing import Rehearsing, Workshop
 
 
 def estimate(
@@ -68,6 +68,7 @@ class Predictor:
         self._weights: dict[tuple[str, str], Weights] = {}
         self._compute: dict[str, ComputeCache] = {}
         self._rehearsing: dict[str, Rehearsing] = {}
+        self._workshop: Workshop | None = None
 
     # --- the price --------------------------------------------------------------------------------------------------
 
@@ -80,9 +81,7 @@ class Predictor:
         settings.check(self.spec, device)
         kernel = settings.attention_kernel(device)
         log = self.log(settings)
-        calls = {
-            key: self.summary(settings, component, key, kernel) for key, component in log.keys().items()
-        }
+        calls = {key: self.summary(settings, component, key, kernel) for key, component in log.keys().items()}
         weights = {name: self.weights(settings, name) for name in self.spec.component_names()}
         residency = settings.residency(self.spec)
         compute = self._compute.setdefault(device.name + device.basis, ComputeCache(device))
@@ -117,10 +116,19 @@ class Predictor:
         part = settings.rewriting(self.spec, component)
         name = f"{call}|{part.canonical()}|{kernel}"
         if (component, name) not in self._summaries:
-            key = {"component": self._component_key(component), "call": call, "settings": part.to_json(), "kernel": kernel}
+            key = {
+                "component": self._component_key(component),
+                "call": call,
+                "settings": part.to_json(),
+                "kernel": kernel,
+            }
             known = self.store.get("call", key)
             if known is None:
-                known = self._rehearsed(settings.changing_calls()).summary(part, component, call, kernel).to_json()
+                known = (
+                    self._rehearsed(settings.changing_calls())
+                    .summary(part, component, call, kernel)
+                    .to_json()
+                )
                 self.store.put("call", key, known)
             self._summaries[component, name] = CallSummary.from_json(known)
         return self._summaries[component, name]
@@ -142,16 +150,24 @@ class Predictor:
         """The rehearsal under the techniques that change calls; imports torch and diffusers."""
         name = part.canonical()
         if name not in self._rehearsing:
-            from workbench._rehearsing import Rehearsing
+            from workbench._rehearsing import Rehearsing, Workshop
 
-            self._rehearsing[name] = Rehearsing(self.spec, self.workload, part)
+            if self._workshop is None:
+                self._workshop = Workshop(self.spec, self.workload)
+            self._rehearsing[name] = Rehearsing(self._workshop, part)
         return self._rehearsing[name]
 
     def _key(self, more: Mapping[str, Any]) -> dict[str, Any]:
         parts = [self._component_key(name) for name in self.spec.component_names()]
         scheduler = [self.spec.scheduler.class_name, dict(self.spec.scheduler.config)]
         pipeline = [self.spec.pipeline_class, dict(self.spec.pipeline_config), self.spec.text_tokens]
-        return {"workload": self.workload.to_json(), "components": parts, "scheduler": scheduler, "pipeline": pipeline, **more}
+        return {
+            "workload": self.workload.to_json(),
+            "components": parts,
+            "scheduler": scheduler,
+            "pipeline": pipeline,
+            **more,
+        }
 
     def _component_key(self, component: str) -> list[Any]:
         part = self.spec.component(component)

@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 from workbench._errors import InputError
 from workbench._estimate import Predictor
 from workbench.devices import Device, resolve
 from workbench.models import DEFAULT_MODEL, Workload
-from workbench.search import Candidate, Plan
+from workbench.search import Candidate
+from workbench.search import Plan as Plan
 from workbench.search._study import Evaluated, choose, run
 from workbench.search.caution import TOLERATED, caution
 from workbench.search.pareto import front
@@ -59,7 +61,14 @@ def plan(
     """
     started = time.perf_counter()
     _check(objectives, max_seconds, min_quality, trials, seed)
-    given = {"frames": frames, "height": height, "width": width, "steps": steps, "guidance": guidance, "batch": batch}
+    given: dict[str, Any] = {
+        "frames": frames,
+        "height": height,
+        "width": width,
+        "steps": steps,
+        "guidance": guidance,
+        "batch": batch,
+    }
     workload = Workload.for_model(model, **{name: value for name, value in given.items() if value is not None})
     chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
     predictor = Predictor(workload)
@@ -97,7 +106,12 @@ def _check(
         if value is None:
             continue
         is_number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or value < 0 or (name == "max_seconds" and value == 0) or (name == "min_quality" and value > 100):
+        if (
+            not is_number
+            or value < 0
+            or (name == "max_seconds" and value == 0)
+            or (name == "min_quality" and value > 100)
+        ):
             raise InputError(f"{name} must be {allowed}, got {value!r}")
     for name, count in (("trials", trials), ("seed", seed)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:

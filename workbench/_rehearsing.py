@@ -20,18 +20,32 @@ from workbench.models._build import build_meta_pipeline, call_kwargs
 from workbench.techniques import Settings, apply_all
 
 
-class Rehearsing:
-    """One rehearsal of a workload under the techniques that change calls, and everything traced from it."""
+class Workshop:
+    """What the rehearsals of one workload share: the weightless pipeline and what was seen of its calls."""
 
-    def __init__(self, spec: ModelSpec, workload: Workload, settings: Settings) -> None:
-        self.spec, self.workload, self.settings = spec, workload, settings
-        self._memo = Memo()
-        self._traces: dict[tuple[str, str, str], Trace] = {}
+    def __init__(self, spec: ModelSpec, workload: Workload) -> None:
+        self.spec, self.workload = spec, workload
+        self.memo = Memo()
+        self.traces: dict[tuple[str, str, str], Trace] = {}
+        self.weights: dict[tuple[str, str], Weights] = {}
 
     @functools.cached_property
     def pipe(self) -> Any:
         """The weightless pipeline."""
         return build_meta_pipeline(self.spec)
+
+
+class Rehearsing:
+    """One rehearsal of a workload under the techniques that change calls, and everything traced from it."""
+
+    def __init__(self, workshop: Workshop, settings: Settings) -> None:
+        self._workshop = workshop
+        self.spec, self.workload, self.settings = workshop.spec, workshop.workload, settings
+
+    @property
+    def pipe(self) -> Any:
+        """The weightless pipeline."""
+        return self._workshop.pipe
 
     @functools.cached_property
     def run(self) -> tuple[Trace, dict[int, Call]]:
@@ -39,7 +53,7 @@ class Rehearsing:
         kwargs = call_kwargs(self.spec, self.workload, self.pipe)
         handle = apply_all(self.pipe, self.settings)
         try:
-            return rehearse(self.pipe, self.settings.call_kwargs(kwargs), Target(), self._memo)
+            return rehearse(self.pipe, self.settings.call_kwargs(kwargs), Target(), self._workshop.memo)
         finally:
             handle.remove()
 
@@ -59,25 +73,30 @@ class Rehearsing:
         return CallSummary.of(self.trace(settings, component, key, kernel))
 
     def trace(self, settings: Settings, component: str, key: str, kernel: str) -> Trace:
-        """The trace behind `summary`."""
+        """The trace behind `summary`; the component is weighed in passing, while the techniques are applied."""
         name = (settings.canonical(), key, kernel)
-        if name not in self._traces:
+        if name not in self._workshop.traces:
             call = self.calls[key]
             handle = apply_all(self.pipe, settings)
             try:
                 module = getattr(self.pipe, component)
-                self._traces[name] = retrace(call, module, Target(_kind(kernel), kernel), self._memo)
+                self._workshop.weights[settings.canonical(), component] = weigh(module)
+                target = Target(_kind(kernel), kernel)
+                self._workshop.traces[name] = retrace(call, module, target, self._workshop.memo)
             finally:
                 handle.remove()
-        return self._traces[name]
+        return self._workshop.traces[name]
 
     def weights(self, settings: Settings, component: str) -> Weights:
         """A component's weights under the techniques that rewrite it."""
-        handle = apply_all(self.pipe, settings)
-        try:
-            return weigh(getattr(self.pipe, component))
-        finally:
-            handle.remove()
+        name = (settings.canonical(), component)
+        if name not in self._workshop.weights:
+            handle = apply_all(self.pipe, settings)
+            try:
+                self._workshop.weights[name] = weigh(getattr(self.pipe, component))
+            finally:
+                handle.remove()
+        return self._workshop.weights[name]
 
 
 def _kind(kernel: str) -> str:
@@ -86,7 +105,9 @@ def _kind(kernel: str) -> str:
 
 def call_key(call: Call) -> str:
     """A name for a distinct call that is the same in every process: component, method and the layouts of its arguments."""
-    text = repr([_layout(value) for value in call.args] + sorted((k, _layout(v)) for k, v in call.kwargs.items()))
+    text = repr(
+        [_layout(value) for value in call.args] + sorted((k, _layout(v)) for k, v in call.kwargs.items())
+    )
     return f"{call.component}:{call.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -94,7 +94,14 @@ def test_replay_binds_a_childs_storages_to_the_parents() -> None:
     # the child frees its input and returns a new storage
     child = Trace("child", [(ALLOC, 0, 20 * MIB), (RUN, op(), ""), (FREE, -1)], (30 * MIB,))
     parent = Trace(
-        "parent", [(ALLOC, 0, 30 * MIB), (ENTER, child, (0,), ((0, 1),), "child"), (ALLOC, 2, 30 * MIB), (FREE, 1), (FREE, 2)]
+        "parent",
+        [
+            (ALLOC, 0, 30 * MIB),
+            (ENTER, child, (0,), ((0, 1),), "child"),
+            (ALLOC, 2, 30 * MIB),
+            (FREE, 1),
+            (FREE, 2),
+        ],
     )
     allocator = replay(parent)
     assert (allocator.peak_reserved, allocator.allocated) == (50 * MIB, 0)
@@ -104,7 +111,14 @@ def test_replay_binds_a_childs_storages_to_the_parents() -> None:
 
 def test_needed_lies_between_the_live_peak_and_the_unlimited_reserve() -> None:
     # 100 MiB freed in one piece serve 60, the next 60 need a segment of their own although 40 are free
-    events = [(ALLOC, 0, 100 * MIB), (FREE, 0), (ALLOC, 1, 60 * MIB), (ALLOC, 2, 90 * MIB), (FREE, 1), (FREE, 2)]
+    events = [
+        (ALLOC, 0, 100 * MIB),
+        (FREE, 0),
+        (ALLOC, 1, 60 * MIB),
+        (ALLOC, 2, 90 * MIB),
+        (FREE, 1),
+        (FREE, 2),
+    ]
     trace = Trace("call", events)
     unlimited = replay(trace).peak_reserved
     assert unlimited == 190 * MIB

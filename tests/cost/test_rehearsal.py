@@ -46,7 +46,9 @@ def test_activations_of_the_14b_denoiser(height: int, width: int, expected_gib: 
 def test_peak_of_the_untiled_decode(dtype: str, expected_gib: float) -> None:
     module = build_component(get("wan2.1-t2v-14b").with_dtypes({"vae": dtype}), "vae")
     torch_dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
-    call = call_of("vae", "AutoencoderKLWan.decode", (1, 16, 21, 90, 160), dtype=torch_dtype, return_dict=False)
+    call = call_of(
+        "vae", "AutoencoderKLWan.decode", (1, 16, 21, 90, 160), dtype=torch_dtype, return_dict=False
+    )
     assert retrace(call, module, Target()).peak() / GIB == pytest.approx(expected_gib, rel=0.03)
 
 
@@ -54,7 +56,12 @@ def full_trace(call: Call, module: torch.nn.Module, target: Target) -> Trace:
     """The same call with nothing remembered: every op of every block, tile and frame is run."""
     recorder = Recorder(memo=None)
     args, kwargs = call.arguments()
-    with torch.no_grad(), lowered(recorder, target.kind, target.attention), recorder, watched(recorder, {call.component: module}):
+    with (
+        torch.no_grad(),
+        lowered(recorder, target.kind, target.attention),
+        recorder,
+        watched(recorder, {call.component: module}),
+    ):
         recorder.adopt_all(args, kwargs)
         run: Callable[..., Any] = module if "." not in call.name else module.decode
         result = run(*args, **kwargs)
@@ -81,8 +88,13 @@ def test_replayed_decode_equals_the_full_trace_at_every_op(tiled: bool) -> None:
     vae = build_component(get("tiny"), "vae")
     if tiled:
         vae.enable_tiling(64, 64, 48, 48)
-    call = call_of("vae", "AutoencoderKLWan.decode", (1, 16, 5, 14, 20), dtype=torch.float32, return_dict=False)
-    replayed, full = list(steps_of(retrace(call, vae, Target()))), list(steps_of(full_trace(call, vae, Target())))
+    call = call_of(
+        "vae", "AutoencoderKLWan.decode", (1, 16, 5, 14, 20), dtype=torch.float32, return_dict=False
+    )
+    replayed, full = (
+        list(steps_of(retrace(call, vae, Target()))),
+        list(steps_of(full_trace(call, vae, Target()))),
+    )
     assert len(replayed) == len(full) > 1000
     assert replayed == full
 
@@ -96,7 +108,9 @@ def test_replayed_denoiser_equals_the_full_trace_at_every_op() -> None:
     }
     call = Call("transformer", "WanTransformer3DModel", (), {**tensors, "return_dict": False})
     for target in (Target("cuda", "flash"), Target("cuda", "math"), Target("cpu", "cpu")):
-        assert list(steps_of(retrace(call, module, target))) == list(steps_of(full_trace(call, module, target)))
+        assert list(steps_of(retrace(call, module, target))) == list(
+            steps_of(full_trace(call, module, target))
+        )
 
 
 def test_math_attention_materialises_the_score_matrix() -> None:
@@ -137,7 +151,9 @@ def test_memo_serves_two_runs() -> None:
     pipe, memo = build_meta_pipeline(spec), Memo()
     first, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
     second, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
-    known = len(memo.calls)  # the first decode leaves its caches behind as attributes, so the second is another call
+    known = len(
+        memo.calls
+    )  # the first decode leaves its caches behind as attributes, so the second is another call
     rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
     assert len(memo.calls) == known > 0
     assert [(op, live) for _, op, live in first.walk()] == [(op, live) for _, op, live in second.walk()]

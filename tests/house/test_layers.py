@@ -15,7 +15,7 @@ ORDER = (
     "devices", "models", "records",
     "cost",
     "runtime", "techniques",
-    "_estimate",
+    "_rehearsing", "_estimate",
     "profiles", "search",
     "_plan",
     "miniature", "measurement",

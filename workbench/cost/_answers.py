@@ -47,7 +47,9 @@ def _spell(value: Any) -> Hashable:
     return (type(value), value)
 
 
-def remember_answer(answers: dict[Hashable, Any], key: Hashable, op: Op, inputs: list[Tensor], out: Any) -> None:
+def remember_answer(
+    answers: dict[Hashable, Any], key: Hashable, op: Op, inputs: list[Tensor], out: Any
+) -> None:
     """Keeps the layouts of an op's results, if they are new tensors on the meta device.
 
     A schema may keep quiet about an alias (`_unsafe_view`), so the storages are compared.

@@ -43,7 +43,9 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
             return original(module, *args, **kwargs)
         run = functools.partial(original, module)
         if id(module) in units:
-            return _note_call(recorder, _frame(recorder.memo, module, type(module).__name__, run, path, args, kwargs))
+            return _note_call(
+                recorder, _frame(recorder.memo, module, type(module).__name__, run, path, args, kwargs)
+            )
         outer, recorder.path = recorder.path, path
         try:
             return original(module, *args, **kwargs)
@@ -54,11 +56,11 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
         for name, component in components.items():
             for method in _methods(component):
                 stack.enter_context(_method_watched(recorder, component, method, name))
-        nn.Module.__call__ = call  # type: ignore[method-assign]
+        nn.Module.__call__ = call
         try:
             yield
         finally:
-            nn.Module.__call__ = original  # type: ignore[method-assign]
+            nn.Module.__call__ = original
 
 
 def _methods(component: nn.Module) -> list[str]:
@@ -106,7 +108,11 @@ def _note_call(recorder: Recorder, frame: Frame) -> Any:
 def _kept(value: Any) -> Any:
     """A copy of an argument that keeps no storage of the run alive."""
     if isinstance(value, Tensor):
-        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta") if value.is_meta else value.clone()
+        return (
+            torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+            if value.is_meta
+            else value.clone()
+        )
     if isinstance(value, (list, tuple)):
         return type(value)(_kept(item) for item in value)
     if isinstance(value, dict):
@@ -130,7 +136,9 @@ class Call:
         return _kept(self.args), {key: _kept(value) for key, value in self.kwargs.items()}
 
 
-def _frame(memo: Memo | None, module: nn.Module, name: str, run: Any, path: str, args: Any, kwargs: Any) -> Frame:
+def _frame(
+    memo: Memo | None, module: nn.Module, name: str, run: Any, path: str, args: Any, kwargs: Any
+) -> Frame:
     def fingerprint(afresh: bool) -> Any:
         return memo.signature(module, afresh) if memo is not None else None
 

@@ -33,7 +33,20 @@ DTYPE_NAMES = {
     torch.bool: "bool",
 }
 
-_MATMULS = frozenset({"mm", "addmm", "bmm", "baddbmm", "_int_mm", "_scaled_mm", "_weight_int4pack_mm", "_weight_int8pack_mm"})
+_MATMULS = frozenset(
+    {
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "_int_mm",
+        "_scaled_mm",
+        "_weight_int4pack_mm",
+        "_weight_int8pack_mm",
+        "int8_linear_matmul",
+    }
+)
+"""Products of two matrices: ATen's, and bitsandbytes' int8 one."""
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -43,11 +56,15 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def touched_bytes(tensor: Tensor) -> int:
     """Bytes of distinct elements of a tensor: an expanded (stride 0) dimension is read once."""
-    numel = math.prod(n for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride != 0 or n == 0)
+    numel = math.prod(
+        n for n, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride != 0 or n == 0
+    )
     return numel * tensor.element_size()
 
 
-def describe(func: torch._ops.OpOverload, inputs: Sequence[Tensor], outputs: Sequence[Tensor], args: Sequence[Any]) -> Op:
+def describe(
+    func: torch._ops.OpOverload, inputs: Sequence[Tensor], outputs: Sequence[Tensor], args: Sequence[Any]
+) -> Op:
     """The `Op` of one call.
 
     Args:
@@ -55,7 +72,7 @@ def describe(func: torch._ops.OpOverload, inputs: Sequence[Tensor], outputs: Seq
         outputs: every tensor that was returned.
         args: the positional arguments as passed, for the ones that are no tensors (strides, groups).
     """
-    base = func._schema.name.removeprefix("aten::")
+    base = func._schema.name.rpartition("::")[2]
     name = str(func)
     compute = inputs[0] if inputs else (outputs[0] if outputs else None)
     dtype = dtype_name(compute.dtype) if compute is not None else "none"
@@ -73,11 +90,15 @@ def describe(func: torch._ops.OpOverload, inputs: Sequence[Tensor], outputs: Seq
         batch, heads, num_queries, head_dim = query.shape
         num_keys, value_dim = key.shape[2], value.shape[3]
         flops = 2 * batch * heads * num_queries * num_keys * (head_dim + value_dim)
-        return Op(name, "attention", dtype, flops, read, written, (batch, heads, num_queries, num_keys, head_dim))
+        return Op(
+            name, "attention", dtype, flops, read, written, (batch, heads, num_queries, num_keys, head_dim)
+        )
     return Op(name, "memory", dtype, 0, read, written)
 
 
-def _product_shape(base: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[int, int, int, int]:
+def _product_shape(
+    base: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> tuple[int, int, int, int]:
     """(m, k, n, batch) of a matrix product, whatever its overload calls its operands."""
     left = inputs[1] if base in ("addmm", "baddbmm") else inputs[0]
     out = outputs[0]

@@ -8,6 +8,8 @@ one. `lowered` shadows these few functions and calls the kernel that the target 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -36,11 +38,45 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
         stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", lowering.attend))
         if target == "cuda":
             stack.enter_context(mock.patch("torch.rms_norm", lowering.rms_norm))
+        if "torchao" in sys.modules:
+            stack.enter_context(_integer_products(target))
+            stack.enter_context(
+                mock.patch.object(torch.ops.aten, "_weight_int4pack_mm", lowering.int4_product)
+            )
         yield
+
+
+@contextlib.contextmanager
+def _integer_products(target: str) -> Iterator[None]:
+    """Sends products of int8 matrices to the target's kernel; by device both torchao and PyTorch would take a slow fallback.
+
+    For the CPU torchao asks whether its operands are there (torchao/kernel/intmm.py); for CUDA PyTorch's `out_dtype` asks whether
+    they are on a GPU before it takes `_int_mm` (torch/_higher_order_ops/out_dtype.py).
+    """
+    with contextlib.ExitStack() as stack:
+        if target == "cpu":
+            stack.enter_context(
+                mock.patch(
+                    "torchao.kernel.intmm._is_device", lambda wanted, device: str(device) in (wanted, "meta")
+                )
+            )
+        else:
+            # by path of the module: the package exports a function of the same name
+            out_dtype = importlib.import_module("torch._higher_order_ops.out_dtype")
+            stack.enter_context(mock.patch.object(out_dtype, "is_int_mm", _is_int_mm))
+        yield
+
+
+def _is_int_mm(op: Any, dtype: torch.dtype, args: tuple[Tensor, ...]) -> bool:
+    """The rule of PyTorch's `is_int_mm` but for the device."""
+    return (
+        op is torch.ops.aten.mm.default and dtype == torch.int32 and all(t.dtype == torch.int8 for t in args)
+    )
 
 
 _sdpa = torch.nn.functional.scaled_dot_product_attention
 _rms_norm = torch.rms_norm
+_int4_product = torch.ops.aten._weight_int4pack_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +98,14 @@ class _Lowering:
     ) -> Tensor:
         kernel = self._kernel(query, value, attn_mask, enable_gqa)
         if kernel == "math":
-            return _sdpa(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+            return _sdpa(
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             # what convert_boolean_attn_mask of sdp_utils does before a fused kernel
-            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(attn_mask.logical_not(), float("-inf"))
+            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill_(
+                attn_mask.logical_not(), float("-inf")
+            )
         if kernel == "cpu":
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
                 query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
@@ -78,7 +118,9 @@ class _Lowering:
             query, key, value, attn_mask, False, dropout_p, is_causal, scale=scale
         )[0]
 
-    def _flash(self, query: Tensor, key: Tensor, value: Tensor, dropout: float, causal: bool, scale: float | None) -> Tensor:
+    def _flash(
+        self, query: Tensor, key: Tensor, value: Tensor, dropout: float, causal: bool, scale: float | None
+    ) -> Tensor:
         head_dim = query.shape[-1]
         if head_dim % 8:  # pad_last_dim of aten/src/ATen/native/transformers/attention.cpp
             pad = (0, 8 - head_dim % 8)
@@ -100,7 +142,20 @@ class _Lowering:
             return "flash"
         return "math" if gqa else "efficient"
 
-    def rms_norm(self, x: Tensor, shape: list[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    def int4_product(self, x: Tensor, weight: Tensor, group: int, scales: Tensor) -> Tensor:
+        """tinygemm's product. PyTorch 2.13 has a meta kernel for it, which fails on meta tensors (it asks for `fake_device`)."""
+        if not x.is_meta:
+            return _int4_product(x, weight, group, scales)
+        with self.recorder.quietly():
+            out = x.new_empty(x.shape[0], weight.shape[0] * 8)  # eight output channels per tile
+        self.recorder.synthesise(
+            _int4_product.default, [x, weight, scales], (out,), (x, weight, group, scales)
+        )
+        return out
+
+    def rms_norm(
+        self, x: Tensor, shape: list[int], weight: Tensor | None = None, eps: float | None = None
+    ) -> Tensor:
         """CUDA has a fused kernel, used where input and weight share a dtype (since PyTorch 2.9); otherwise the composite runs.
 
         The meta device has no such kernel and would decompose it, so the op is recorded with the outputs that it has: the normalised
@@ -110,7 +165,12 @@ class _Lowering:
             return _rms_norm(x, shape, weight, eps)
         with self.recorder.quietly():
             rows = (*x.shape[: x.dim() - len(shape)], *(1 for _ in shape))
-            outputs = torch.empty(x.shape, dtype=x.dtype, device=x.device), x.new_empty(rows, dtype=torch.float32)
+            outputs = (
+                torch.empty(x.shape, dtype=x.dtype, device=x.device),
+                x.new_empty(rows, dtype=torch.float32),
+            )
         inputs = [x] if weight is None else [x, weight]
-        self.recorder.synthesise(torch.ops.aten._fused_rms_norm.default, inputs, outputs, (x, shape, weight, eps))
+        self.recorder.synthesise(
+            torch.ops.aten._fused_rms_norm.default, inputs, outputs, (x, shape, weight, eps)
+        )
         return outputs[0]

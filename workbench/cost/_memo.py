@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workbench.cost._signature import Arguments, Opaque, Rebuild, is_changed, module_signature, recipe, storage_key
+from workbench.cost._signature import (
+    Arguments,
+    Opaque,
+    Rebuild,
+    is_changed,
+    module_signature,
+    recipe,
+    storage_key,
+)
 from workbench.cost._trace import ALLOC, ENTER, FREE, RUN, Trace
 
 if TYPE_CHECKING:
@@ -103,7 +111,10 @@ def _replay(recorder: Recorder, frame: Frame, arguments: Arguments, known: Remem
     tensors = arguments.tensors
     with recorder.quietly():
         bases = [torch.empty(n // dtype.itemsize, dtype=dtype, device="meta") for n, dtype in known.new_bytes]
-        outs = tuple((ident, recorder.own(base.untyped_storage())) for ident, base in zip(known.new_idents, bases, strict=True))
+        outs = tuple(
+            (ident, recorder.own(base.untyped_storage()))
+            for ident, base in zip(known.new_idents, bases, strict=True)
+        )
         recorder.events.append((ENTER, known.trace, idents, outs, frame.path))
         result = known.result(tensors, bases)
         for position, rebuild in known.mutated:
@@ -118,7 +129,12 @@ def _idents(recorder: Recorder, arguments: Arguments) -> tuple[int | None, ...]:
 
 
 def _cut(
-    recorder: Recorder, frame: Frame, arguments: Arguments, idents: tuple[int | None, ...], start: int, result: Any
+    recorder: Recorder,
+    frame: Frame,
+    arguments: Arguments,
+    idents: tuple[int | None, ...],
+    start: int,
+    result: Any,
 ) -> Remembered | None:
     """Takes the call's events out of the caller's and makes a trace of them; None (and no change) if that is not possible."""
     events = recorder.events[start:]

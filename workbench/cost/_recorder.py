@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,9 +26,11 @@ from workbench.cost._kernels import describe
 from workbench.cost._memo import Frame, Memo, run_inline
 from workbench.cost._trace import ALLOC, FREE, RUN, Op, Trace
 
-_READS_DATA = frozenset({"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::item"})
-_HOLLOW_NUMEL = 4096
-"""A tensor made on the CPU with more elements than this becomes a meta tensor; timesteps and token ids stay real."""
+_READS_DATA = frozenset(
+    {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::item"}
+)
+_HOLLOW_NUMEL = 2**14
+"""A tensor with more elements than this lives on the meta device; timesteps, token ids and their masks stay real."""
 
 
 class Recorder(TorchDispatchMode):
@@ -49,7 +51,9 @@ class Recorder(TorchDispatchMode):
         self.calls: dict[int, Any] = {}  # id of the trace of each distinct component call -> the call
         self._depth = 0
         self._idents: dict[int, int] = {}  # storage key -> id of a live storage
-        self._alive: dict[int, weakref.ref[Any]] = {}  # storage key -> weak reference, kept so that its callback fires
+        self._alive: dict[
+            int, weakref.ref[Any]
+        ] = {}  # storage key -> weak reference, kept so that its callback fires
         self._next_ident = 0
         self._ops: dict[Any, Op] = {}
 
@@ -71,17 +75,24 @@ class Recorder(TorchDispatchMode):
             if any(t.is_meta for t in inputs):
                 return self._meta_call(func, inputs, args, kwargs)
         out = func(*args, **kwargs)
+        if self.hollow:
+            out = _without_data(out, inputs)
         self._note(func, inputs, out, args)
         return out
 
-    def _meta_call(self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _meta_call(
+        self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """Runs an op on meta tensors; one that was seen with the same layouts is answered without running it again."""
         answers = self.memo.answers if self.memo is not None else None
         key = question(func, args, kwargs) if answers is not None else None
         known = answers.get(key) if answers is not None and key is not None else None
         if known is not None:
             op, layouts, single = known
-            made = [torch.empty_strided(shape, stride, dtype=dtype, device="meta") for shape, stride, dtype in layouts]
+            made = [
+                torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+                for shape, stride, dtype in layouts
+            ]
             for tensor in made:
                 self._adopt(tensor, set())
             self.events.append((RUN, op, self.path))
@@ -92,7 +103,9 @@ class Recorder(TorchDispatchMode):
             remember_answer(answers, key, op, inputs, out)
         return out
 
-    def _hollow_call(self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _hollow_call(
+        self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         """What differs when most tensors have no data: moves between devices, factories, and looks at values.
 
         Size decides, not the device that the pipeline asks for: small tensors live on the CPU and keep their values (timesteps,
@@ -113,7 +126,9 @@ class Recorder(TorchDispatchMode):
             return self._rerun(func, inputs, args, {**kwargs, "device": args[0].device})
         if not inputs:
             large = _numel(args) > _HOLLOW_NUMEL
-            return self._rerun(func, inputs, args, _without_generator(kwargs, large) | {"device": "meta" if large else "cpu"})
+            return self._rerun(
+                func, inputs, args, _without_generator(kwargs, large) | {"device": "meta" if large else "cpu"}
+            )
         return self._rerun(func, inputs, args, kwargs | {"device": args[0].device}) if on_meta else None
 
     def _rerun(self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -123,7 +138,9 @@ class Recorder(TorchDispatchMode):
         self._note(func, inputs, out, args)
         return out
 
-    def synthesise(self, func: Any, inputs: list[Tensor], outputs: tuple[Tensor, ...], args: tuple[Any, ...]) -> None:
+    def synthesise(
+        self, func: Any, inputs: list[Tensor], outputs: tuple[Tensor, ...], args: tuple[Any, ...]
+    ) -> None:
         """Records an op that the target has and the meta device has not, with outputs made while paused."""
         self._note(func, inputs, outputs, args)
 
@@ -134,7 +151,11 @@ class Recorder(TorchDispatchMode):
         known = {t.untyped_storage()._cdata for t in inputs}
         for tensor in outputs:
             self._adopt(tensor, known)
-        key = (func, *((t.shape, t.stride(), t.dtype) for t in inputs), *((t.shape, t.dtype) for t in outputs))
+        key = (
+            func,
+            *((t.shape, t.stride(), t.dtype) for t in inputs),
+            *((t.shape, t.dtype) for t in outputs),
+        )
         op = self._ops.get(key)
         if op is None:
             op = self._ops[key] = describe(func, inputs, outputs, args)
@@ -213,6 +234,18 @@ class Recorder(TorchDispatchMode):
         return Trace(name, list(self.events))
 
 
+def _without_data(out: Any, inputs: list[Tensor]) -> Any:
+    """Small tensors can make a large one (a table of distances); from there on it is shapes only."""
+    if not isinstance(out, Tensor) or out.is_meta or out.numel() <= _HOLLOW_NUMEL:
+        return out
+    storage = out.untyped_storage()
+    if storage.nbytes() <= _HOLLOW_NUMEL * out.element_size() or any(
+        t.untyped_storage()._cdata == storage._cdata for t in inputs
+    ):
+        return out
+    return torch.empty_strided(out.shape, out.stride(), dtype=out.dtype, device="meta")
+
+
 def _without_generator(kwargs: dict[str, Any], large: bool) -> dict[str, Any]:
     """A meta tensor is not drawn, and the meta device has no generator."""
     return {**kwargs, "generator": None} if large and "generator" in kwargs else kwargs
@@ -231,7 +264,11 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _all_meta(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value if value.is_meta else torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+        return (
+            value
+            if value.is_meta
+            else torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+        )
     if isinstance(value, (list, tuple)):
         return type(value)(_all_meta(item) for item in value)
     return torch.device("meta") if isinstance(value, torch.device) else value
@@ -246,4 +283,3 @@ def _numel(args: tuple[Any, ...]) -> int:
     for extent in size:
         numel *= int(extent)
     return numel
-

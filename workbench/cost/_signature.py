@@ -17,7 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size, slice, complex, Enum)
+_PLAIN = (
+    bool,
+    int,
+    float,
+    str,
+    bytes,
+    type(None),
+    torch.dtype,
+    torch.device,
+    torch.Size,
+    slice,
+    complex,
+    Enum,
+)
 _MODULE_STATE = frozenset({"_parameters", "_buffers", "_modules"})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _MAX_DEPTH = 6
@@ -47,24 +60,27 @@ def module_signature(module: nn.Module, cache: dict[int, Hashable]) -> Hashable:
             if name not in _MODULE_STATE and name not in _HOOKS and not getattr(value, "is_watch", False)
         ]
         hooks = [tuple(_describe(hook, 0) for hook in getattr(module, store).values()) for store in _HOOKS]
-        children = [(name, child and module_signature(child, cache)) for name, child in module._modules.items()]
+        children = [
+            (name, child and module_signature(child, cache)) for name, child in module._modules.items()
+        ]
         cache[key] = hash((type(module), tuple(state), tuple(plain), tuple(hooks), tuple(children)))
     return cache[key]
 
 
 def tensor_layout(tensor: Tensor) -> Hashable:
-    """Shape, strides and dtype; of a tensor subclass (quantised weights) those of its parts too."""
-    layout: tuple[Hashable, ...] = (tuple(tensor.shape), tensor.stride(), tensor.dtype, type(tensor))
-    if isinstance(tensor, nn.Parameter) or type(tensor) is Tensor:
-        inner = getattr(tensor, "quant_state", None)
-        return layout if inner is None else (*layout, _describe(inner, 0))
-    if hasattr(tensor, "__tensor_flatten__"):
-        names, _ = tensor.__tensor_flatten__()
-        layout += tuple(tensor_layout(getattr(tensor, name)) for name in names)
+    """Shape, strides and dtype; of a quantised weight also those of its parts and how it is computed with."""
+    layout: tuple[Any, ...] = (tuple(tensor.shape), tensor.stride(), tensor.dtype, type(tensor))
+    state = getattr(tensor, "quant_state", None)
+    if state is not None:
+        layout += (_describe(state, 0),)
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is not None:
+        names, attributes = flatten()
+        layout += (*(tensor_layout(getattr(tensor, name)) for name in names), _describe(attributes, 0))
     return layout
 
 
-def _describe(value: Any, depth: int) -> Hashable:
+def _describe(value: Any, depth: int) -> Any:
     """A plain description of an attribute: by value where that is cheap, by class and fields otherwise."""
     if isinstance(value, Tensor):
         return tensor_layout(value)
@@ -77,9 +93,10 @@ def _describe(value: Any, depth: int) -> Hashable:
     if isinstance(value, dict):
         return tuple((_describe(k, depth + 1), _describe(v, depth + 1)) for k, v in value.items())
     if isinstance(value, functools.partial):
-        return (_describe(value.func, depth + 1), *(_describe(item, depth + 1) for item in value.args))
+        parts = (value.func, value.args, value.keywords)
+        return tuple(_describe(part, depth + 1) for part in parts)
     if isinstance(value, types.MethodType):
-        return (value.__func__.__qualname__, type(value.__self__))
+        return (_describe(value.__func__, depth + 1), type(value.__self__))
     if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
         return _describe_function(value, depth)
     if isinstance(value, nn.Module) or depth >= _MAX_DEPTH:
@@ -108,7 +125,10 @@ class Arguments:
         self.storages: dict[int, int] = {}
         self.input_bytes: list[int] = []
         """Size of each distinct storage, in order of first sight."""
-        self.signature: Hashable = (self._visit(args, 0), tuple((k, self._visit(v, 0)) for k, v in kwargs.items()))
+        self.signature: Hashable = (
+            self._visit(args, 0),
+            tuple((k, self._visit(v, 0)) for k, v in kwargs.items()),
+        )
         self.before = [_snapshot(c) for c in self.containers]
 
     @property
@@ -139,7 +159,10 @@ class Arguments:
 
 def _snapshot(container: list[Any] | dict[Any, Any]) -> list[Any]:
     """A container's items, tensors as weak references, to see afterwards whether the call changed it."""
-    return [(key, weakref.ref(item) if isinstance(item, Tensor) else item) for key, item in container_items(container)]
+    return [
+        (key, weakref.ref(item) if isinstance(item, Tensor) else item)
+        for key, item in container_items(container)
+    ]
 
 
 def container_items(container: list[Any] | dict[Any, Any]) -> list[tuple[Any, Any]]:
@@ -162,7 +185,9 @@ Rebuild = Callable[[list[Any], list[Tensor]], Any]
 """(input tensors, new storages' base tensors) -> the value."""
 
 
-def recipe(value: Any, inputs: dict[int, int], storages: dict[int, tuple[int, int]], new: dict[int, int]) -> Rebuild:
+def recipe(
+    value: Any, inputs: dict[int, int], storages: dict[int, tuple[int, int]], new: dict[int, int]
+) -> Rebuild:
     """How to make a result again from a replay's inputs and freshly made storages.
 
     Args:
@@ -187,17 +212,19 @@ def recipe(value: Any, inputs: dict[int, int], storages: dict[int, tuple[int, in
     fields = getattr(value, "__dict__", None)
     if fields is None or callable(value):
         raise Opaque(type(value).__name__)
-    made = {k: recipe(v, inputs, storages, new) for k, v in fields.items()}
+    made: dict[str, Rebuild] = {k: recipe(v, inputs, storages, new) for k, v in fields.items()}
     return lambda ins, bases: _instance(type(value), {k: part(ins, bases) for k, part in made.items()})
 
 
 def _instance(cls: type, fields: dict[str, Any]) -> Any:
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     made.__dict__.update(fields)
     return made
 
 
-def _tensor_recipe(value: Tensor, inputs: dict[int, int], storages: dict[int, tuple[int, int]], new: dict[int, int]) -> Rebuild:
+def _tensor_recipe(
+    value: Tensor, inputs: dict[int, int], storages: dict[int, tuple[int, int]], new: dict[int, int]
+) -> Rebuild:
     if id(value) in inputs:
         position = inputs[id(value)]
         return lambda ins, _: ins[position]
@@ -210,7 +237,9 @@ def _tensor_recipe(value: Tensor, inputs: dict[int, int], storages: dict[int, tu
         return lambda _, bases: _view_of(bases[base], dtype).as_strided(shape, stride, offset)
     if key in storages:
         source, first = storages[key]
-        return lambda ins, _: ins[source].as_strided(shape, stride, ins[source].storage_offset() + offset - first)
+        return lambda ins, _: ins[source].as_strided(
+            shape, stride, ins[source].storage_offset() + offset - first
+        )
     raise Opaque("a tensor that is neither new nor an argument")
 
 

@@ -15,7 +15,7 @@ Storages have small integer ids: `0, 1, ...` were allocated inside the trace, `-
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,8 @@ class Trace:
                         for theirs, ours in outs:
                             sizes[ours] = child.size_of(theirs)
             self._memo[key] = (peak, live)
-        return self._memo[key]
+        extent: tuple[int, int] = self._memo[key]
+        return extent
 
     def size_of(self, ident: int) -> int:
         """Bytes of the storage `ident`, which this trace or one of its children allocated, or which is an input."""
@@ -106,7 +107,8 @@ class Trace:
                     for theirs, ours in event[3]:
                         sizes[ours] = event[1].size_of(theirs)
             self._memo["sizes"] = sizes
-        return self._memo["sizes"][ident]
+        size: int = self._memo["sizes"][ident]
+        return size
 
     def freed_inputs(self) -> frozenset[int]:
         """Positions of the input storages that die inside (a cache that the call replaces)."""
@@ -117,7 +119,8 @@ class Trace:
                     bound = (event[2][k] for k in event[1].freed_inputs())
                     freed |= {-1 - ident for ident in bound if ident is not None and ident < 0}
             self._memo["freed"] = frozenset(freed)
-        return self._memo["freed"]
+        found: frozenset[int] = self._memo["freed"]
+        return found
 
     def op_counts(self) -> Counter[Op]:
         """How often each distinct op runs, children included."""
@@ -129,7 +132,8 @@ class Trace:
                 elif event[0] == ENTER:
                     counts.update(event[1].op_counts())
             self._memo["ops"] = counts
-        return self._memo["ops"]
+        total: Counter[Op] = self._memo["ops"]
+        return total
 
     @property
     def flops(self) -> int:
@@ -164,16 +168,12 @@ class Trace:
                         return _join(path, where), op.name
                 case (3, child, _, outs, where):
                     if live + child.peak(rounding) >= peak:
-                        return child.argpeak(rounding, _join(path, where))
+                        found: tuple[str, str] = child.argpeak(rounding, _join(path, where))
+                        return found
                     live += child.net(rounding)
                     for theirs, ours in outs:
                         sizes[ours] = child.size_of(theirs)
         return path, ""
-
-    def replaced(self, rewrite: Callable[[Op], Op]) -> Trace:
-        """The same events with every op passed through `rewrite` (a different kernel for the same tensors)."""
-        done: dict[int, Trace] = {}
-        return _replaced(self, rewrite, done)
 
 
 def _join(prefix: str, suffix: str) -> str:
@@ -191,17 +191,3 @@ def _walk(trace: Trace, path: str, live: list[int]) -> Iterator[tuple[str, Op, i
                 yield _join(path, where), op, live[0]
             case (3, child, _, _, where):
                 yield from _walk(child, _join(path, where), live)
-
-
-def _replaced(trace: Trace, rewrite: Callable[[Op], Op], done: dict[int, Trace]) -> Trace:
-    if id(trace) not in done:
-        events: list[tuple[Any, ...]] = []
-        for event in trace.events:
-            if event[0] == RUN:
-                events.append((RUN, rewrite(event[1]), event[2]))
-            elif event[0] == ENTER:
-                events.append((ENTER, _replaced(event[1], rewrite, done), *event[2:]))
-            else:
-                events.append(event)
-        done[id(trace)] = Trace(trace.name, events, trace.input_bytes)
-    return done[id(trace)]

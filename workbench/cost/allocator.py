@@ -54,7 +54,9 @@ class Allocator:
     allocated: int = 0
     peak_reserved: int = 0
     _segments: int = 0
-    _free: tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]] = field(default_factory=lambda: ([], []))
+    _free: tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]] = field(
+        default_factory=lambda: ([], [])
+    )
     _blocks: dict[tuple[int, int], _Block] = field(default_factory=dict)
 
     def allocate(self, num_bytes: int) -> _Block:
@@ -176,7 +178,9 @@ def replay(trace: Trace, allocator: Allocator | None = None) -> Allocator:
     return allocator
 
 
-def _replay(trace: Trace, allocator: Allocator, bound: dict[int, _Block], quiet: dict[int, int]) -> dict[int, _Block]:
+def _replay(
+    trace: Trace, allocator: Allocator, bound: dict[int, _Block], quiet: dict[int, int]
+) -> dict[int, _Block]:
     """`bound` are the blocks of the inputs; returns every block the trace left alive, by its id."""
     live: dict[int, _Block] = dict(bound)
     for event in trace.events:
@@ -196,7 +200,9 @@ def _replay(trace: Trace, allocator: Allocator, bound: dict[int, _Block], quiet:
     return live
 
 
-def _enter(event: tuple[object, ...], allocator: Allocator, live: dict[int, _Block], quiet: dict[int, int]) -> None:
+def _enter(
+    event: tuple[object, ...], allocator: Allocator, live: dict[int, _Block], quiet: dict[int, int]
+) -> None:
     _, child, ins, outs, _ = event
     assert isinstance(child, Trace) and isinstance(ins, tuple) and isinstance(outs, tuple)
     if quiet.get(id(child), 0) >= _QUIET_REPEATS:

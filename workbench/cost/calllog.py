@@ -49,7 +49,11 @@ class CallSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**{k: getattr(self, k) for k in _NUMBERS}, "binds": list(self.binds), "ops": ops_to_json(self.ops)}
+        return {
+            **{k: getattr(self, k) for k in _NUMBERS},
+            "binds": list(self.binds),
+            "ops": ops_to_json(self.ops),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CallSummary:
@@ -206,7 +210,12 @@ class _Reader:
                 calls=tuple(call for (stage, _), call in self.calls.items() if stage == name),
                 # what comes before the first call belongs to the first stage
                 live_bytes=max(self.peaks[name], self.peaks[""] if name == first else 0),
-                ops=tuple((self.ops.get(name, Counter()) + (self.ops.get("", Counter()) if name == first else Counter())).items()),
+                ops=tuple(
+                    (
+                        self.ops.get(name, Counter())
+                        + (self.ops.get("", Counter()) if name == first else Counter())
+                    ).items()
+                ),
             )
             for name in self.order
         )
@@ -215,7 +224,17 @@ class _Reader:
 def ops_to_json(ops: OpCounts) -> list[list[Any]]:
     """Each op as a list of its fields with the count in front; views cost nothing and are left out."""
     return [
-        [count, op.name, op.kind, op.dtype, op.flops, op.read_bytes, op.write_bytes, list(op.dims), op.workspace_bytes]
+        [
+            count,
+            op.name,
+            op.kind,
+            op.dtype,
+            op.flops,
+            op.read_bytes,
+            op.write_bytes,
+            list(op.dims),
+            op.workspace_bytes,
+        ]
         for op, count in ops
         if op.kind != "view"
     ]
@@ -223,4 +242,4 @@ def ops_to_json(ops: OpCounts) -> list[list[Any]]:
 
 def ops_from_json(data: list[list[Any]]) -> OpCounts:
     """The inverse of `ops_to_json`."""
-    return tuple((Op(*row[1:7], tuple(row[7]), row[8]), row[0]) for row in data)
+    return tuple((Op(row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]), row[8]), row[0]) for row in data)

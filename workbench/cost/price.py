@@ -202,7 +202,13 @@ def _stage_time(
 
 
 def _transfer(
-    call: StageCall, placement: Placement, held: Weights, log: CallLog, device: Device, once: Seconds, share: float
+    call: StageCall,
+    placement: Placement,
+    held: Weights,
+    log: CallLog,
+    device: Device,
+    once: Seconds,
+    share: float,
 ) -> tuple[float, float]:
     """(expected, low) seconds that the GPU waits for weights during this call's repetitions.
 

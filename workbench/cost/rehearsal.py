@@ -55,7 +55,13 @@ def rehearse(
     memo = _for_target(memo, target)
     recorder = Recorder(memo=memo)
     parts = components_of(pipe)
-    with _weightless(pipe), torch.no_grad(), lowered(recorder, target.kind, target.attention), recorder, watched(recorder, parts):
+    with (
+        _weightless(pipe),
+        torch.no_grad(),
+        lowered(recorder, target.kind, target.attention),
+        recorder,
+        watched(recorder, parts),
+    ):
         pipe(**kwargs)
     return recorder.trace(type(pipe).__name__), recorder.calls
 
@@ -63,7 +69,12 @@ def rehearse(
 def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None = None) -> Trace:
     """Traces one call again, on a component that techniques have changed since."""
     recorder = Recorder(memo=_for_target(memo, target))
-    with torch.no_grad(), lowered(recorder, target.kind, target.attention), recorder, watched(recorder, {call.component: component}):
+    with (
+        torch.no_grad(),
+        lowered(recorder, target.kind, target.attention),
+        recorder,
+        watched(recorder, {call.component: component}),
+    ):
         method = component if "." not in call.name else getattr(component, call.name.rpartition(".")[2])
         with recorder.quietly():
             args, kwargs = call.arguments()

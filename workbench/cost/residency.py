@@ -82,7 +82,8 @@ class Weights:
     def groups(self, blocks_per_group: int) -> tuple[int, ...]:
         """Bytes of each group that moves together; the weights outside the blocks are a group of their own, first."""
         grouped = [
-            sum(self.blocks[start : start + blocks_per_group]) for start in range(0, len(self.blocks), blocks_per_group)
+            sum(self.blocks[start : start + blocks_per_group])
+            for start in range(0, len(self.blocks), blocks_per_group)
         ]
         return tuple(size for size in (self.other_bytes, *grouped) if size)
 

@@ -56,7 +56,9 @@ def weigh(component: nn.Module) -> Weights:
     return Weights(
         total_bytes=sum(by_module.values()),
         reserved_bytes=allocator.peak_reserved,
-        largest_leaf_bytes=max((by_module[id(m)] for m in component.modules() if next(m.children(), None) is None), default=0),
+        largest_leaf_bytes=max(
+            (by_module[id(m)] for m in component.modules() if next(m.children(), None) is None), default=0
+        ),
         blocks=tuple(sum(by_module[id(m)] for m in block.modules()) for block in block_lists(component)),
         num_tensors=len(sizes),
     )
@@ -70,5 +72,5 @@ def block_lists(component: nn.Module) -> list[nn.Module]:
     own = [block for child in component.children() if isinstance(child, nn.ModuleList) for block in child]
     if own:
         return own
-    lists = [m for m in component.modules() if isinstance(m, nn.ModuleList) and len(m) > 1]
-    return list(max(lists, key=len)) if lists else []
+    lists = [list(m) for m in component.modules() if isinstance(m, nn.ModuleList) and len(m) > 1]
+    return max(lists, key=len, default=[])

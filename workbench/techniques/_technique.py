@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from workbench.cost import Residency
+from workbench.techniques._checks import read_parameters
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -36,19 +38,30 @@ UNKNOWN = Effect(provenance="unknown")
 
 @dataclass(slots=True)
 class Handle:
-    """Undoes what was applied, and says what really happened.
+    """Undoes what was applied, and says what really happened."""
 
-    `report` holds one sentence per thing done or not done; nothing is silently skipped.
-    """
-
-    report: list[str] = field(default_factory=list)
+    _sentences: list[Callable[[], str | None]] = field(default_factory=list)
     _undo: list[Callable[[], Any]] = field(default_factory=list)
 
+    @property
+    def report(self) -> list[str]:
+        """One sentence per thing done or not done; nothing is silently skipped. Some are known only after a run."""
+        return [said for sentence in self._sentences if (said := sentence()) is not None]
+
     def did(self, sentence: str, undo: Callable[[], Any] | None = None) -> None:
-        """Notes something that was done, and how to undo it."""
-        self.report.append(sentence)
+        """Notes something that was done (or could not be), and how to undo it."""
+        self._sentences.append(lambda: sentence)
         if undo is not None:
             self._undo.append(undo)
+
+    def watch(self, sentence: Callable[[], str | None]) -> None:
+        """Notes something that is known only once the pipeline has run; None until then."""
+        self._sentences.append(sentence)
+
+    def include(self, other: Handle) -> None:
+        """Takes over what another handle says and undoes; it is undone before everything that was here earlier."""
+        self._sentences.extend(other._sentences)
+        self._undo.append(other.remove)
 
     def remove(self) -> None:
         """Puts the pipeline back as it was, last change first. Removing twice does nothing more."""
@@ -60,7 +73,7 @@ class AbstractTechnique(abc.ABC):
     """One way to trade memory, time and quality. Leaves are frozen dataclasses: their fields are the parameters.
 
     `apply` is the one thing that prepares the weightless pipeline for a prediction and the real one for a run, so what is predicted
-    is what is run. Everything else here is pure.
+    is what is run. Everything else here is pure and needs no torch.
     """
 
     id: ClassVar[str]
@@ -68,13 +81,22 @@ class AbstractTechnique(abc.ABC):
     __slots__ = ()
 
     @classmethod
-    @abc.abstractmethod
-    def parse(cls, parameters: object) -> AbstractTechnique:
-        """From the JSON value under this technique's id; raises `SettingsError` with a whole sentence."""
+    def parse(cls, parameters: object) -> Self:
+        """From the JSON value under this technique's id; the default takes an object whose keys are the fields.
 
-    @abc.abstractmethod
+        Raises:
+            SettingsError: no object, a parameter that does not exist or is missing, or a value out of range.
+        """
+        return cls(**read_parameters(cls, parameters))
+
     def to_json(self) -> dict[str, Any]:
         """The JSON value, canonical: `parse(to_json())` is equal, defaults left out."""
+        values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, (value, default) in values.items()
+            if value != default
+        }
 
     @abc.abstractmethod
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
@@ -93,9 +115,29 @@ class AbstractTechnique(abc.ABC):
         """Whether the pipeline calls its components differently (other count, other arguments)."""
         return False
 
-    def residency(self, residency: Residency) -> Residency:
+    def call_kwargs(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """A workload's arguments of the pipeline call, with what this technique sets itself taken out."""
+        return dict(kwargs)
+
+    def narrowed(self, component: str) -> AbstractTechnique:
+        """The same technique as far as it concerns one component (a mapping by component keeps that entry only)."""
+        return self
+
+    def dtypes(self, dtypes: Mapping[str, str]) -> dict[str, str]:
+        """Loading dtype of each component under this technique, given the one without it."""
+        return dict(dtypes)
+
+    def residency(self, model: ModelSpec, residency: Residency) -> Residency:
         """How it changes where weights are when; the default leaves that alone."""
         return residency
+
+    def attention_kernel(self, device: Device, native: str) -> str:
+        """The attention kernel of the denoisers under this technique, given the one that PyTorch picks by itself."""
+        return native
+
+    def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
+        """What a reader of a prediction should know, one sentence each."""
+        return ()
 
     def effect(self) -> Effect:
         """What is known of the loss."""

@@ -1,0 +1,134 @@
+"""`generate`: makes a video with a profile applied, and measures it beside the prediction. Touches the disk, the clock and the GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.measurement._job import Job, Take, job_of
+from workbench.measurement._measurement import Measurement, RunError
+from workbench.measurement._pipelines import open_pipeline, spec_of
+from workbench.measurement._progress import AbstractProgress, NoProgress
+from workbench.measurement._run import machine, run_once
+from workbench.measurement._video import to_uint8, write_mp4
+from workbench.profiles import Profile
+from workbench.records import build, save
+from workbench.techniques import Handle
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+PROMPT = "a red fox runs through the snow"
+
+
+def generate(
+    profile: Profile | str | Path | None = None,
+    *,
+    model: str | Path = "tiny",
+    prompt: str = PROMPT,
+    negative_prompt: str | None = None,
+    out: str | Path = "clip.mp4",
+    seed: int = 0,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    progress: AbstractProgress | None = None,
+    count_tensors: bool = True,
+) -> Measurement:
+    """Makes one video and writes it, with a record of the run beside it (the same name with the ending `.nc`).
+
+    Args:
+        profile: what to apply: a profile, or the path of one; None runs the pipeline as it is.
+        model: `"tiny"`, or a folder that `save_pretrained` wrote.
+        negative_prompt: what the video should not be; None means the one that predictions are made with.
+        out: the video's file, ending in `.mp4`.
+        frames: with `height`, `width`, `steps` and `guidance`: None means the profile's, or the model's native one if the profile is for
+            another model or there is none.
+        count_tensors: on the CPU, call the pipeline a second time with few steps to count the bytes in live tensors.
+
+    Raises:
+        InputError: something of this is wrong; nothing was run.
+        RunError: the pipeline failed or ran out of memory; the record says so.
+    """
+    take = Take(video=Path(out), prompt=prompt, negative_prompt=negative_prompt, seed=seed)
+    chosen = Profile.load(profile) if isinstance(profile, (str, Path)) else profile
+    asked = {"frames": frames, "height": height, "width": width, "steps": steps, "guidance": guidance}
+    job = job_of(spec_of(model), chosen, asked)
+    return _made(job, take, model, NoProgress() if progress is None else progress, count_tensors)
+
+
+def _made(
+    job: Job, take: Take, model: str | Path, progress: AbstractProgress, count_tensors: bool
+) -> Measurement:
+    """Predicts, loads, applies, runs and writes, in this order."""
+    device = machine()
+    predicted, said = job.predicted(device)
+    started = time.perf_counter()
+    pipe = open_pipeline(model, job.spec)
+    handle = _applied(job, pipe)
+    load_s = time.perf_counter() - started
+
+    def recorded(measured: Measurement) -> Measurement:
+        # the handle is asked after the run: some of its sentences are known only then
+        report = (*job.notes, *said, *handle.report, *measured.report)
+        whole = dataclasses.replace(measured, predicted=predicted, load_s=load_s, report=report)
+        return _recorded(whole, job, take)
+
+    progress.start(
+        f"{job.spec.name} {take.video.name}", job.steps, None if predicted is None else predicted.total_s
+    )
+    well = False
+    try:
+        counting = count_tensors and device is not None and device.architecture == "cpu"
+        measured, output = run_once(pipe, _kwargs(job, take, pipe), progress=progress, count_tensors=counting)
+        well = True
+    except RunError as error:
+        failed = recorded(error.measurement)
+        raise RunError(f"{error} (recorded in {failed.record})", failed) from error
+    finally:
+        progress.close(well=well)
+    write_mp4(to_uint8(output.frames[0]), take.video, job.workload.fps)
+    return recorded(dataclasses.replace(measured, video=str(take.video)))
+
+
+def _recorded(measured: Measurement, job: Job, take: Take) -> Measurement:
+    """The measurement with what was asked for, written as a record."""
+    whole = dataclasses.replace(
+        measured,
+        workload=dataclasses.replace(job.workload, steps=job.steps),
+        settings=job.settings.to_json(),
+        profile="" if job.profile is None else job.profile.name,
+        prompt=take.prompt,
+        seed=take.seed,
+        record=str(take.record),
+    )
+    save(build(whole.to_json()), take.record)
+    return whole
+
+
+def _applied(job: Job, pipe: DiffusionPipeline) -> Handle:
+    """Applies the profile, and puts on the GPU what no technique places."""
+    import torch
+
+    handle = Handle() if job.profile is None else job.profile.apply(pipe, model=job.spec)
+    if torch.cuda.is_available() and not job.settings.residency(job.spec).placements:
+        pipe.to("cuda")
+    return handle
+
+
+def _kwargs(job: Job, take: Take, pipe: DiffusionPipeline) -> dict[str, Any]:
+    """The arguments that the prediction rehearsed, with this prompt and seed."""
+    import torch
+
+    from workbench.models._build import call_kwargs
+
+    kwargs = job.settings.call_kwargs(call_kwargs(job.spec, job.workload, pipe))
+    kwargs["prompt"] = take.prompt
+    if take.negative_prompt is not None:
+        kwargs["negative_prompt"] = take.negative_prompt
+    # noise is drawn on the CPU, so that a seed means the same noise on every machine
+    return {**kwargs, "generator": torch.Generator("cpu").manual_seed(take.seed)}

@@ -1,0 +1,114 @@
+"""What a search gives back: candidates and the plan made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.cost import Cost
+from workbench.devices import Device
+from workbench.models import Workload
+from workbench.profiles import Profile
+from workbench.techniques import Settings
+
+if TYPE_CHECKING:
+    import optuna
+    import xarray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One configuration with its price."""
+
+    settings: Settings
+    cost: Cost
+    caution: int
+    """How far it strays from the un-optimised run (`caution.py`)."""
+
+    @property
+    def order(self) -> tuple[float, int, int, str]:
+        """What candidates are compared by: time, then caution, then VRAM; the settings' text makes ties repeatable."""
+        return (self.cost.total_s, self.caution, self.cost.required_vram_bytes, self.settings.canonical())
+
+    def profile(self, name: str = "") -> Profile:
+        """This configuration as a profile that applies to a real pipeline."""
+        return Profile.of(self.cost, name=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The outcome of a search. Shows itself as a table, in a terminal and in a notebook."""
+
+    workload: Workload
+    device: Device
+    best: Candidate | None
+    """None when nothing fits."""
+    front: tuple[Candidate, ...]
+    """Those that fit and that no other beats in both time and caution, fastest first."""
+    nearest_miss: Candidate | None
+    """When nothing fits: what comes closest."""
+    study: optuna.Study
+    trials: int
+    """Configurations priced, each once."""
+    seconds: float
+    """How long the search took."""
+    ranking: str
+    """How `best` was chosen."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object, the keys of design.md section 4."""
+        return {
+            "workload": self.workload.to_json(),
+            "device": {
+                "name": self.device.name,
+                "title": self.device.title,
+                "memory_gib": self.device.memory_bytes / 2**30,
+            },
+            "best": _json(self.best),
+            "front": [_json(candidate) for candidate in self.front],
+            "nearest_miss": _json(self.nearest_miss),
+            "trials": self.trials,
+            "seconds": self.seconds,
+            "ranking": self.ranking,
+        }
+
+    def to_dataset(self) -> xarray.Dataset:
+        """The front as a dataset: dimension `candidate`, variables with units in their names."""
+        import json
+
+        import xarray
+
+        costs = [candidate.cost for candidate in self.front]
+        columns = {
+            "total_s": [cost.total_s for cost in costs],
+            "low_s": [cost.price.seconds[1] for cost in costs],
+            "high_s": [cost.price.seconds[2] for cost in costs],
+            "required_vram_gib": [cost.required_vram_bytes / 2**30 for cost in costs],
+            "host_ram_gib": [cost.host_ram_bytes / 2**30 for cost in costs],
+            "known_loss_percent": [cost.quality.known_loss_percent for cost in costs],
+            "caution": [candidate.caution for candidate in self.front],
+        }
+        settings = [candidate.settings.canonical() for candidate in self.front]
+        return xarray.Dataset(
+            {name: ("candidate", values) for name, values in columns.items()},
+            coords={"settings": ("candidate", settings)},
+            attrs={
+                "workload": json.dumps(self.workload.to_json()),
+                "device": self.device.name,
+                "versions": json.dumps(dict(costs[0].versions)) if costs else "{}",
+            },
+        )
+
+    def __str__(self) -> str:
+        from workbench.search._render_text import render_plan
+
+        return render_plan(self)
+
+    def _repr_html_(self) -> str:
+        from workbench.search._render_html import render_plan
+
+        return render_plan(self)
+
+
+def _json(candidate: Candidate | None) -> dict[str, Any] | None:
+    return None if candidate is None else {**candidate.cost.to_json(), "caution": candidate.caution}

@@ -1,0 +1,166 @@
+"""The search: an Optuna study over a space, under the device's VRAM and RAM, for time and caution.
+
+Pricing is cheap and memory is a maximum over stages, so the study does not start blind: every configuration at the workload's own step
+count is priced once (`composed`), the best of each caution enters the study first, and TPE explores from there, step counts included.
+A configuration is never priced twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from workbench._errors import SettingsError
+from workbench.devices import Device
+from workbench.search._result import Candidate
+from workbench.search.caution import TOLERATED
+from workbench.search.space import VERSION, Point, Space
+from workbench.techniques import Settings
+
+if TYPE_CHECKING:
+    import optuna
+
+Price = Callable[[Settings], Candidate]
+"""Prices settings; see `_plan.py`."""
+
+_EQUAL = math.log(1.001)
+_EVERY_CAUTION = 64
+"""Seeds of the study: the fastest that fits at each caution, at most this many."""
+
+
+class Evaluated:
+    """Every configuration priced so far, each once."""
+
+    def __init__(self, space: Space, price: Price) -> None:
+        self.space = space
+        self._price = price
+        self._by_settings: dict[str, Candidate] = {}
+
+    def at(self, point: Point) -> Candidate | None:
+        """The priced configuration at a point, or None if its techniques conflict."""
+        try:
+            settings = self.space.settings_of(point)
+            key = settings.canonical()
+            if key not in self._by_settings:
+                self._by_settings[key] = self._price(settings)
+        except SettingsError:
+            return None
+        return self._by_settings[key]
+
+    @property
+    def all(self) -> tuple[Candidate, ...]:
+        """In the order in which they were priced."""
+        return tuple(self._by_settings.values())
+
+
+def composed(space: Space) -> Iterator[Point]:
+    """Every point at the workload's own step count."""
+    names = list(space.dimensions)
+    choices = [space.dimensions[name] if name != "steps" else (space.workload.steps,) for name in names]
+    for combination in itertools.product(*choices):
+        yield dict(zip(names, combination, strict=True))
+
+
+def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage: str | None) -> optuna.Study:
+    """Runs the study; what was priced is in `evaluated`.
+
+    Args:
+        trials: TPE trials beyond the seeds.
+        storage: an Optuna storage URL or the path of a journal file; None keeps the study in memory.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = evaluated.space
+    study = optuna.create_study(
+        directions=["minimize", "minimize"],
+        sampler=_sampler(seed),
+        storage=_storage(storage),
+        study_name=f"{VERSION}-{space.workload.model}-{device.name}-{device.memory_bytes}",
+        load_if_exists=storage is not None,
+    )
+    with _without_experimental_warnings():
+        study.set_metric_names(["seconds", "caution"])
+    points = {
+        id(candidate): point for point in composed(space) if (candidate := evaluated.at(point)) is not None
+    }
+    chosen = _seeds([c for c in evaluated.all if id(c) in points])
+    for candidate in chosen:
+        study.enqueue_trial(dict(points[id(candidate)]), skip_if_exists=True)
+    study.optimize(lambda trial: _objective(trial, evaluated), n_trials=len(chosen) + trials)
+    return study
+
+
+def _objective(trial: optuna.Trial, evaluated: Evaluated) -> tuple[float, float]:
+    """Seconds and caution of one trial. The constraint is set on every path: a trial without one would count as feasible."""
+    point: dict[str, Any] = {
+        name: trial.suggest_categorical(name, choices) for name, choices in evaluated.space.dimensions.items()
+    }
+    candidate = evaluated.at(point)
+    if candidate is None:
+        trial.set_constraint("memory_gib", math.inf)
+        return 1e9, 100.0
+    trial.set_constraint("memory_gib", candidate.cost.missing_bytes / 2**30)
+    trial.set_user_attr("settings", candidate.settings.canonical())
+    trial.set_user_attr("required_vram_gib", candidate.cost.required_vram_bytes / 2**30)
+    trial.set_user_attr("binds", candidate.cost.binds.binds)
+    return candidate.cost.total_s, float(candidate.caution)
+
+
+@contextlib.contextmanager
+def _without_experimental_warnings() -> Iterator[None]:
+    """Optuna warns of every option that may still change; ours are pinned by a test of the study."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def _sampler(seed: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    with _without_experimental_warnings():
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+
+def _storage(storage: str | None) -> optuna.storages.BaseStorage | str | None:
+    """In memory, a database URL, or a journal file: the one file format that several processes may write."""
+    if storage is None or "://" in storage:
+        return storage
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(storage))
+
+
+def _seeds(candidates: list[Candidate]) -> list[Candidate]:
+    """The fastest that fits at each caution, least caution first; if nothing fits, the nearest misses."""
+    fitting = [candidate for candidate in candidates if candidate.cost.fits]
+    if not fitting:
+        return sorted(candidates, key=lambda c: c.cost.missing_bytes)[:4]
+    best: dict[int, Candidate] = {}
+    for candidate in fitting:
+        known = best.get(candidate.caution)
+        if known is None or candidate.order < known.order:
+            best[candidate.caution] = candidate
+    return [best[level] for level in sorted(best)][:_EVERY_CAUTION]
+
+
+def choose(candidates: tuple[Candidate, ...]) -> Candidate | None:
+    """The best plan: the fastest that fits among those of tolerated caution; if none is, the fastest of the least caution.
+
+    Times within a thousandth count as equal; then less caution wins, so that nothing is given up for nothing.
+    """
+    fitting = [candidate for candidate in candidates if candidate.cost.fits]
+    if not fitting:
+        return None
+    least = max(TOLERATED, min(candidate.caution for candidate in fitting))
+    return min(
+        (c for c in fitting if c.caution <= least),
+        key=lambda c: (round(math.log(c.cost.total_s) / _EQUAL), c.caution, c.order),
+    )

@@ -1,0 +1,141 @@
+"""What a search may choose from, for one model, workload and device.
+
+A point of the space is a mapping from dimension to choice (plain strings and numbers, as Optuna wants them); `settings_of` turns it into
+settings. Dimensions are independent but for the offload parameters, which exist only where their mode uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench._errors import SettingsError
+from workbench.devices import Device
+from workbench.models import ModelSpec, Workload
+from workbench.techniques import Settings
+
+Point = Mapping[str, str | int | bool]
+"""A choice for every dimension that exists under the other choices."""
+
+VERSION = "space-1"
+"""Part of a study's name: Optuna refuses a stored study whose choices have changed."""
+
+OFFLOADS: Mapping[str, dict[str, Any] | None] = {
+    "none": None,
+    "model": {"mode": "model"},
+    "sequential": {"mode": "sequential"},
+    "group-1": {"mode": "group", "blocks_per_group": 1},
+    "group-4": {"mode": "group", "blocks_per_group": 4},
+    "group-1-stream": {"mode": "group", "blocks_per_group": 1, "stream": True},
+}
+"""Offload modes by the name that a point uses."""
+
+TILES: Mapping[str, dict[str, int] | None] = {
+    "off": None,
+    "default": {},
+}
+"""Tilings of the autoencoder's decode: none, and the size that its class ships with."""
+
+TEXT_QUANTIZATIONS = ("none", "int8wo", "fp8_storage")
+DENOISER_QUANTIZATIONS = ("none", "int8wo", "fp8_storage", "nf4")
+STEP_FRACTIONS = (1.0, 0.8, 0.6, 0.5)
+"""Of the workload's steps: claims.md B7 puts the balance at 25-30 of 50."""
+WINDOW_FRACTIONS = (0.5,)
+"""Of the clip's frames: the window of temporal chunks; the overlap is a quarter of the window."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """The choices per dimension, only those that the model and the device can take."""
+
+    spec: ModelSpec
+    workload: Workload
+    dimensions: Mapping[str, tuple[str | int, ...]]
+
+    @classmethod
+    def of(cls, spec: ModelSpec, workload: Workload, device: Device) -> Space:
+        """The space for a workload on a device: a choice whose technique says that it does not apply is left out."""
+        full: dict[str, tuple[str | int, ...]] = {
+            "offload": tuple(OFFLOADS),
+            "denoiser": DENOISER_QUANTIZATIONS,
+            "text": TEXT_QUANTIZATIONS,
+            "vae_dtype": _vae_dtypes(spec),
+            "tiles": tuple(TILES),
+            "window": (0, *_windows(spec, workload)),
+            "steps": _step_counts(workload),
+        }
+        whole = cls(spec=spec, workload=workload, dimensions=full)
+        plain = {name: choices[0] for name, choices in full.items()}
+        allowed = {
+            name: tuple(choice for choice in choices if whole._applies({**plain, name: choice}, device))
+            for name, choices in full.items()
+        }
+        return cls(spec=spec, workload=workload, dimensions=allowed)
+
+    def _applies(self, point: Point, device: Device) -> bool:
+        try:
+            self.settings_of(point).check(self.spec, device)
+        except SettingsError:
+            return False
+        return True
+
+    def settings_of(self, point: Point) -> Settings:
+        """The settings of a point.
+
+        Raises:
+            SettingsError: techniques of the point conflict.
+        """
+        data: dict[str, Any] = {}
+        offload = OFFLOADS[str(point["offload"])]
+        if offload is not None:
+            data["offload"] = offload
+        tiles = TILES[str(point["tiles"])]
+        if tiles is not None:
+            data["vae_tiling"] = tiles
+        quantization = {name: str(point["denoiser"]) for name in self._denoisers()}
+        quantization |= {name: str(point["text"]) for name in self._named("text_encoder")}
+        quantization = {name: kind for name, kind in quantization.items() if kind != "none"}
+        if quantization:
+            data["quantization"] = quantization
+        documented = self.spec.component("vae").dtype
+        if point["vae_dtype"] != documented:
+            data["dtype"] = {"vae": point["vae_dtype"]}
+        if point["window"]:
+            window = int(point["window"])
+            data["temporal_chunks"] = {"frames": window, "overlap": _overlap(self.spec, window)}
+        if point["steps"] != self.workload.steps:
+            data["steps"] = {"count": point["steps"]}
+        return Settings.parse(data)
+
+    def _denoisers(self) -> list[str]:
+        return [*self._named("transformer"), *self._named("unet")]
+
+    def _named(self, prefix: str) -> list[str]:
+        return [name for name in self.spec.component_names() if name.startswith(prefix)]
+
+
+def _vae_dtypes(spec: ModelSpec) -> tuple[str, ...]:
+    """The documented dtype, and bf16 beside a documented fp32."""
+    documented = spec.component("vae").dtype
+    return (documented, "bf16") if documented == "fp32" else (documented,)
+
+
+def _step_counts(workload: Workload) -> tuple[int, ...]:
+    counts = [max(1, round(workload.steps * fraction)) for fraction in STEP_FRACTIONS]
+    return tuple(dict.fromkeys(counts))
+
+
+def _windows(spec: ModelSpec, workload: Workload) -> tuple[int, ...]:
+    """Windows in video frames of the form that the model makes, shorter than the clip."""
+    latent = (workload.frames - 1) // spec.temporal_factor + 1
+    windows = (
+        spec.temporal_factor * (max(2, round(latent * fraction)) - 1) + 1 for fraction in WINDOW_FRACTIONS
+    )
+    return tuple(window for window in windows if window < workload.frames)
+
+
+def _overlap(spec: ModelSpec, window: int) -> int:
+    """About a quarter of the window, in whole latent frames."""
+    latent = (window - 1) // spec.temporal_factor + 1
+    return spec.temporal_factor * max(1, latent // 4)

@@ -1,0 +1,52 @@
+"""The techniques that trade memory, time and quality, and `Settings`, one value for each that is in use.
+
+A technique is one file, a frozen dataclass of its parameters; `README.md` lists them and says how to add one.
+"""
+
+from workbench._errors import UnknownNameError
+from workbench.techniques._apply import apply_all as apply_all
+from workbench.techniques._conflicts import CONFLICTS as CONFLICTS
+from workbench.techniques._settings import Settings as Settings
+from workbench.techniques._technique import EXACT as EXACT
+from workbench.techniques._technique import UNKNOWN as UNKNOWN
+from workbench.techniques._technique import AbstractTechnique as AbstractTechnique
+from workbench.techniques._technique import Effect as Effect
+from workbench.techniques._technique import Handle as Handle
+from workbench.techniques.attention import Attention as Attention
+from workbench.techniques.dtype import Dtype as Dtype
+from workbench.techniques.offload import Offload as Offload
+from workbench.techniques.quantization import Quantization as Quantization
+from workbench.techniques.steps import Steps as Steps
+from workbench.techniques.temporal_chunks import TemporalChunks as TemporalChunks
+from workbench.techniques.vae_slicing import VaeSlicing as VaeSlicing
+from workbench.techniques.vae_tiling import VaeTiling as VaeTiling
+
+ALL: tuple[type[AbstractTechnique], ...] = (
+    Dtype,
+    Quantization,
+    Attention,
+    VaeTiling,
+    VaeSlicing,
+    Steps,
+    TemporalChunks,
+    Offload,
+)
+"""Every technique, in the order in which they are applied, and undone backwards.
+
+Weights first, as loading would give them (dtype), then packed (quantisation), so that offloading, last, moves what is really stored.
+Temporal chunks wrap the denoiser before offloading does: accelerate re-installs its hooks after every call and keeps what is below them.
+"""
+
+ORDER: tuple[str, ...] = tuple(technique.id for technique in ALL)
+
+
+def get(name: str) -> type[AbstractTechnique]:
+    """The technique of this id.
+
+    Raises:
+        UnknownNameError: there is none; the nearest names are offered.
+    """
+    for technique in ALL:
+        if technique.id == name:
+            return technique
+    raise UnknownNameError.of("technique", name, ORDER)

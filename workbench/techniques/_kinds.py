@@ -1,0 +1,67 @@
+"""The kinds of weight quantisation as data: what each needs and what is known of its loss. Needs no torch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workbench.techniques._technique import UNKNOWN, Effect
+
+INSTALL = 'pip install "diffusion-workbench[quantization]"'
+
+_TABLE = "a practitioners' guide's precision table (claims.md B6, INT8 on an RTX 3090; it names no model and no method)"
+_INT8 = Effect(provenance="published", loss_percent=1.1, metric="PSNR", source=_TABLE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """One way to store a linear layer's weights."""
+
+    title: str
+    """What it is, for a report."""
+    minimum: tuple[int, int] | None = None
+    """Least CUDA compute capability of its kernels; None is any."""
+    only_bf16: bool = False
+    """Whether its kernels take bf16 weights only."""
+    only_cuda: bool = False
+    """Whether its kernels exist on CUDA devices only."""
+    package: str | None = None
+    """A package beyond torchao without which it cannot even be traced."""
+    cuda_package: str | None = None
+    """A package without which it cannot run on a CUDA device."""
+    effect: Effect = UNKNOWN
+
+
+KINDS: Mapping[str, Kind] = {
+    "int8wo": Kind(title="int8 weights, one scale per output channel", effect=_INT8),
+    # torch._int_mm goes through cuBLASLt's int8 kernels, which Turing brought
+    "int8dq": Kind(title="int8 weights and activations (scaled per token)", minimum=(7, 5), effect=_INT8),
+    "fp8wo": Kind(title="float8 weights, one scale per output channel"),
+    # torchao/quantization/quant_api.py, _check_hardware_support
+    "fp8dq": Kind(title="float8 weights and activations", minimum=(8, 9), only_bf16=True, only_cuda=True),
+    # torchao Int4TilePackedTo4dTensor.from_hp: tinygemm, tensor cores of Ampere and later, bf16
+    "int4wo": Kind(title="int4 weights, groups of 128", minimum=(8, 0), only_bf16=True, only_cuda=True),
+    "bnb8": Kind(title="bitsandbytes int8 weights and activations", minimum=(7, 5), package="bitsandbytes", effect=_INT8),
+    "nf4": Kind(title="4-bit normal-float weights, blocks of 64", cuda_package="bitsandbytes"),
+    "fp8_storage": Kind(title="float8 storage, computed in the component's dtype"),
+}
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported; it is not."""
+    return importlib.util.find_spec(package) is not None
+
+
+def why_not_here(kind: str, *, weightless: bool, cuda: bool) -> str | None:
+    """Why this machine cannot quantise in this way, as a sentence; None if it can. A weightless pipeline is only traced."""
+    row = KINDS[kind]
+    if row.package is not None and not is_installed(row.package):
+        return f"{kind} needs the package {row.package}: {INSTALL}"
+    if weightless:
+        return None
+    if row.only_cuda and not cuda:
+        return f"{kind} has kernels for CUDA devices only, and this machine has none"
+    if cuda and row.cuda_package is not None and not is_installed(row.cuda_package):
+        return f"{kind} on a CUDA device needs the package {row.cuda_package}: {INSTALL}"
+    return None

@@ -1,0 +1,152 @@
+"""Quantises the layers of a component, on the meta device as on a real one, and undoes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.models._quiet import quiet_imports
+from workbench.techniques._layerwise import restore, store_small
+from workbench.techniques._tensors import kept
+from workbench.techniques._torchao_tensors import NF4_BLOCK, BitsandbytesInt8Tensor, Nf4Tensor
+
+with quiet_imports():
+    import torchao.quantization as torchao
+    from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
+    from torchao.float8.inference import Float8MMConfig
+    from torchao.quantization.quantize_.workflows import (
+        Float8Tensor,
+        Int4TilePackedTo4dTensor,
+        Int8Tensor,
+        QuantizeTensorToFloat8Kwargs,
+        QuantizeTensorToInt8Kwargs,
+    )
+
+Undo = Callable[[], None]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_INT4_GROUP = 128
+"""torchao's default for tinygemm."""
+_PER_ROW = torchao.PerRow()
+
+
+def quantize(component: nn.Module, kind: str) -> tuple[int, tuple[str, ...], Undo]:
+    """Quantises a component in place.
+
+    Returns:
+        How many layers were changed, the names of those that were left out (last parts, once each), and how to undo it.
+    """
+    chosen, skipped = _layers(component, kind)
+    originals: list[tuple[nn.Module, nn.Parameter, Tensor]] = []
+    laid_out: dict[tuple[torch.Size, torch.dtype], Any] = {}
+    for layer in chosen:
+        if kind == "fp8_storage":
+            store_small(layer, torch.float8_e4m3fn)
+        else:
+            original = layer.weight
+            originals.append((layer, original, kept(original.data)))
+            layer.weight = nn.Parameter(_packed_like(original, kind, laid_out), requires_grad=False)
+
+    def undo() -> None:
+        if kind == "fp8_storage":
+            for layer in chosen:
+                restore(layer)
+        for layer, original, data in originals:
+            original.data = data.to(layer.weight.device)
+            layer.weight = original
+
+    return len(chosen), skipped, undo
+
+
+def _layers(component: nn.Module, kind: str) -> tuple[list[Any], tuple[str, ...]]:
+    """(layers to quantise, names of linear layers that are left out)."""
+    patterns = [*DEFAULT_SKIP_MODULES_PATTERN, *(getattr(component, "_skip_layerwise_casting_patterns", None) or ())]
+    # T5 asks its `wo` for the stored dtype and would cast to it; torchao's weights answer with the dtype they compute in
+    if kind == "fp8_storage" or getattr(component, "_skip_layerwise_casting_patterns", None) is not None:
+        patterns += getattr(component, "_keep_in_fp32_modules", None) or ()
+    types = (nn.Linear, *_CONVOLUTIONS) if kind == "fp8_storage" else (nn.Linear,)
+    chosen: list[Any] = []
+    touched: set[str] = set()
+    skipped: dict[str, None] = {}
+    for name, layer in component.named_modules():
+        if isinstance(layer, types):
+            if any(re.search(pattern, name) for pattern in patterns) or not _fits(layer, kind):
+                skipped[_family(name)] = None
+            else:
+                chosen.append(layer)
+                touched.add(name.split(".")[0])
+    # a part of which nothing is quantised is named as a whole
+    return chosen, tuple({name if (top := name.split(".")[0]) in touched else top: None for name in skipped})
+
+
+def _family(name: str) -> str:
+    """A layer's name without the numbers of blocks, so that equal layers are named once."""
+    return re.sub(r"\.\d+(?=\.|$)", "", name)
+
+
+def _fits(layer: Any, kind: str) -> bool:
+    """Whether the kind can pack a weight of this shape and dtype."""
+    rows, columns = layer.weight.shape[:2]
+    match kind:
+        case "nf4":
+            return rows * columns % NF4_BLOCK == 0
+        case "int4wo":
+            return columns % _INT4_GROUP == 0 and rows % 8 == 0 and layer.weight.dtype == torch.bfloat16
+        case "fp8dq":  # torch._scaled_mm: both sides multiples of 16; scales per row give bf16 only
+            return rows % 16 == 0 and columns % 16 == 0 and layer.weight.dtype == torch.bfloat16
+        case _:
+            return True
+
+
+def _packed_like(weight: Tensor, kind: str, laid_out: dict[tuple[torch.Size, torch.dtype], Any]) -> Tensor:
+    """The quantised weight; one without data is laid out once per shape, and again in new storages."""
+    if not weight.is_meta:
+        return _packed(weight, kind)
+    key = (weight.shape, weight.dtype)
+    if key not in laid_out:
+        laid_out[key] = _packed(weight, kind)
+    return laid_out[key]._apply_fn_to_data(torch.empty_like)
+
+
+def _packed(weight: Tensor, kind: str) -> Tensor:
+    """The quantised weight, on the device of the original."""
+    match kind:
+        case "int8wo":
+            return Int8Tensor.from_hp(weight, _PER_ROW)
+        case "int8dq":
+            return Int8Tensor.from_hp(weight, _PER_ROW, act_quant_kwargs=QuantizeTensorToInt8Kwargs(granularity=_PER_ROW))
+        case "fp8wo":
+            return Float8Tensor.from_hp(weight, granularity=_PER_ROW)
+        case "fp8dq":
+            return Float8Tensor.from_hp(
+                weight,
+                granularity=_PER_ROW,
+                mm_config=Float8MMConfig(use_fast_accum=True),
+                act_quant_kwargs=QuantizeTensorToFloat8Kwargs(granularity=_PER_ROW),
+            )
+        case "int4wo":
+            return _int4(weight)
+        case "nf4":
+            return Nf4Tensor.of(weight)
+        case "bnb8":
+            return BitsandbytesInt8Tensor.of(weight)
+    raise AssertionError(f"no quantiser for {kind}")
+
+
+def _int4(weight: Tensor) -> Tensor:
+    """torchao's tinygemm layout. Its packing runs on CUDA only; without weights the layout is laid out by hand."""
+    if not weight.is_meta:
+        packed = Int4TilePackedTo4dTensor.from_hp(weight.to("cuda"), [1, _INT4_GROUP])
+        return packed.to(weight.device)
+    rows, columns = weight.shape
+    padded = -(-columns // 1024) * 1024  # torchao pads to what the kernel reads at once
+    return Int4TilePackedTo4dTensor(
+        qdata=torch.empty(rows // 8, padded // 128, 32, 4, dtype=torch.int32, device="meta"),
+        scale_and_zero=torch.empty(padded // _INT4_GROUP, rows, 2, dtype=torch.bfloat16, device="meta"),
+        block_size=[1, _INT4_GROUP],
+        shape=weight.shape,
+    )

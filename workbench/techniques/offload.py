@@ -1,0 +1,123 @@
+"""Keeps weights in host RAM and brings them to the GPU when they compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from workbench._errors import SettingsError, UnknownNameError
+from workbench.cost import Placement, Residency
+from workbench.techniques._checks import check_choice, check_components, check_whole
+from workbench.techniques._technique import AbstractTechnique, Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from diffusers import DiffusionPipeline
+
+    from workbench.devices import Device
+    from workbench.models import ModelSpec
+
+MODES = ("none", "model", "sequential", "group")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offload(AbstractTechnique):
+    """Where weights wait.
+
+    `none` puts everything on the GPU. `model` brings one whole component at a time: needs the largest one, costs seconds per run.
+    `group` brings `blocks_per_group` transformer blocks at a time: needs a few blocks, moves all weights at every call; with `stream`
+    the next block comes while this one computes, which hides the transfer where a block computes longer than it travels, and costs
+    pinned copies in host RAM. `sequential` brings single layers: needs least, is slowest.
+    Never changes the output. Activations are not offloaded. Not to be confused with quantisation, which makes weights smaller.
+
+    In mode `group` the components that are not named stay on the GPU: by default the autoencoder, which is small and computes longest
+    per weight. Of a text encoder the stack of blocks is grouped; what is outside it stays on the GPU too.
+
+    Sources: diffusers `enable_model_cpu_offload`, `enable_sequential_cpu_offload`, `apply_group_offloading` (whose docstring compares
+    them).
+    """
+
+    id: ClassVar[str] = "offload"
+
+    mode: str
+    """`none`, `model`, `sequential` or `group`."""
+    blocks_per_group: int = 1
+    """Blocks that move together; mode `group` only."""
+    stream: bool = False
+    """Whether the next block is fetched while this one computes; mode `group`, one block per group only."""
+    components: tuple[str, ...] | None = None
+    """Components that are offloaded in groups; None means all but autoencoders. Mode `group` only."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.id, "mode", self.mode, MODES)
+        check_whole(self.id, "blocks_per_group", self.blocks_per_group, minimum=1)
+        if not isinstance(self.stream, bool):
+            raise SettingsError(f"stream of offload must be true or false, got {self.stream!r}")
+        if self.components is not None and not all(isinstance(name, str) for name in self.components):
+            raise SettingsError(f"components of offload must be a list of names, got {self.components!r}")
+        given = {"blocks_per_group": self.blocks_per_group != 1, "stream": self.stream, "components": self.components is not None}
+        for name, is_given in given.items():
+            if is_given and self.mode != "group":
+                raise SettingsError(f"{name} of offload belongs to mode 'group', got mode {self.mode!r}")
+        if self.stream and self.blocks_per_group != 1:
+            raise SettingsError(
+                f"stream of offload moves one block at a time: blocks_per_group must be 1 with it, got {self.blocks_per_group}"
+            )
+
+    def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
+        """Every pipeline that has the named components."""
+        check_components(model, self.components or ())
+        return None
+
+    def residency(self, model: ModelSpec, residency: Residency) -> Residency:
+        """The placement that the library gives each component."""
+        if self.mode == "none":
+            return residency
+        if self.mode == "group":
+            placement = Placement(mode="blocks", blocks_per_group=self.blocks_per_group, stream=self.stream)
+            names: Iterable[str] = self._grouped(model.component_names())
+        else:
+            placement = Placement(mode="whole" if self.mode == "model" else "leaves")
+            names = model.component_names()
+        for name in names:
+            residency = residency.placed(name, placement)
+        return residency
+
+    def _grouped(self, names: Iterable[str]) -> tuple[str, ...]:
+        if self.components is not None:
+            return self.components
+        return tuple(name for name in names if not name.startswith("vae"))
+
+    def apply(self, pipe: DiffusionPipeline) -> Handle:
+        """Lets diffusers place the weights; says so where there is no GPU or nothing to place."""
+        from workbench.techniques import _placing
+        from workbench.techniques._tensors import is_weightless, modules_of
+
+        handle = Handle()
+        device = _placing.onload_device()
+        grouped = self._grouped(modules_of(pipe)) if self.mode == "group" else ()
+        for name in grouped:
+            if name not in pipe.components:
+                raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules_of(pipe))
+        if is_weightless(pipe):
+            handle.did(f"offload {self.mode} moved nothing: the pipeline has no weights")
+        elif device is None:
+            handle.did(f"offload {self.mode} moved nothing: this machine has no CUDA device, everything stays in host RAM")
+        else:
+            handle.did(self._sentence(), _placing.bring_back(pipe))
+            place: dict[str, Any] = {"none": _placing.whole_pipeline, "model": _placing.by_component, "sequential": _placing.by_layer}
+            if self.mode == "group":
+                undo = _placing.by_group(pipe, device, grouped, self.blocks_per_group, self.stream)
+            else:
+                undo = place[self.mode](pipe, device)
+            handle.did(f"the pipeline computes on {device}", undo)
+        return handle
+
+    def _sentence(self) -> str:
+        return {
+            "none": "all weights are on the GPU",
+            "model": "one component at a time is on the GPU",
+            "sequential": "one layer at a time is on the GPU",
+            "group": f"{self.blocks_per_group} block(s) at a time are on the GPU" + (", fetched ahead" if self.stream else ""),
+        }[self.mode]

@@ -1,0 +1,147 @@
+"""The catalogues as tables: what models there are, and what cards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench import devices, models
+from workbench._units import GIB, gib
+from workbench.devices import Device
+from workbench.models import DEFAULT_MODEL, ModelSpec
+from workbench.search._report import Column, Report, Section, Table
+from workbench.search._words import describe_component
+
+_TASKS = {"t2v": "text to video", "i2v": "image to video"}
+_RATES = ("bf16", "fp16", "int8", "fp8")
+
+
+def models_json() -> dict[str, Any]:
+    """Every model of the catalogue, one JSON object."""
+    return {"models": [_model_json(models.get(name)) for name in models.names()]}
+
+
+def models_report() -> Report:
+    """Every model of the catalogue, one row each; the default is marked."""
+    specs = [models.get(name) for name in models.names()]
+    columns = (
+        Column(title="name", is_short=True),
+        Column(title="makes", is_short=True),
+        Column(title="native\nframes", is_number=True),
+        Column(title="native\nsize", is_number=True),
+        Column(title="steps", is_number=True),
+        Column(title="fps", is_number=True),
+        Column(title="parameters, published"),
+    )
+    rows = tuple(_model_row(spec) for spec in specs)
+    table = Table(columns=columns, rows=rows, marked=models.names().index(DEFAULT_MODEL))
+    lines = (
+        "sizes are height × width; a plan may ask for others",
+        "the source of each configuration: workbench models --json",
+    )
+    return Report(title="Models", lines=(), sections=(Section(title="Catalogue", lines=lines, table=table),))
+
+
+def devices_json() -> dict[str, Any]:
+    """Every card of the catalogue with the source of each number, one JSON object."""
+    return {"devices": [_device_json(devices.get(name)) for name in devices.names()]}
+
+
+def devices_report() -> Report:
+    """Every card of the catalogue, one row each."""
+    columns = (
+        Column(title="name", is_short=True),
+        Column(title="memory\nGiB", is_number=True),
+        Column(title="bandwidth\nGB/s", is_number=True),
+        *(
+            Column(title=f"{dtype}\n{'TOPS' if dtype == 'int8' else 'TFLOPS'}", is_number=True)
+            for dtype in _RATES
+        ),
+        Column(title="host link", is_short=True),
+        Column(title="rates from", is_short=True),
+    )
+    rows = tuple(_device_row(devices.get(name)) for name in devices.names())
+    lines = (
+        "rates are theoretical and dense (no sparsity), accumulating in fp32; – means that the card has no such unit",
+        "derived: the product page's boost clock times the white paper's rate per multiprocessor",
+        "how much of a rate is reached is an assumption until the card is calibrated",
+        "the source of each number: workbench devices --json",
+    )
+    section = Section(title="Catalogue", lines=lines, table=Table(columns=columns, rows=rows))
+    return Report(title="Devices", lines=(), sections=(section,))
+
+
+def _model_row(spec: ModelSpec) -> tuple[str, ...]:
+    native = spec.defaults
+    parameters = [f"{describe_component(name)} {_billions(count)}" for name, count in spec.parameters.items()]
+    return (
+        spec.name,
+        _TASKS[spec.task],
+        str(native.frames),
+        f"{native.height} × {native.width}",
+        str(native.steps),
+        str(native.fps),
+        ", ".join(parameters) or "–",
+    )
+
+
+def _billions(count: float) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+
+
+def _model_json(spec: ModelSpec) -> dict[str, Any]:
+    native = spec.defaults
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "family": spec.family,
+        "task": spec.task,
+        "pipeline_class": spec.pipeline_class,
+        "is_default": spec.name == DEFAULT_MODEL,
+        "native": {
+            "frames": native.frames,
+            "height": native.height,
+            "width": native.width,
+            "steps": native.steps,
+            "guidance": native.guidance,
+            "guidance_2": native.guidance_2,
+            "fps": native.fps,
+        },
+        "limits": {
+            "temporal_factor": spec.temporal_factor,
+            "size_multiple": spec.size_multiple,
+            "max_frames": spec.max_frames,
+            "max_size": spec.max_size,
+        },
+        "components": [
+            {"name": part.name, "class": part.class_name, "dtype": part.dtype, "source": part.source}
+            for part in spec.components
+        ],
+        "parameters": dict(spec.parameters),
+        "sources": list(spec.sources),
+    }
+
+
+def _device_row(device: Device) -> tuple[str, ...]:
+    rates = (f"{device.dense_flops[d] / 1e12:.0f}" if d in device.dense_flops else "–" for d in _RATES)
+    return (
+        device.name,
+        f"{device.memory_bytes / GIB:g}",
+        f"{device.bandwidth_bytes_per_s / 1e9:.0f}",
+        *rates,
+        device.link_label,
+        _document(device.sources.get("bandwidth_bytes_per_s", "")),
+    )
+
+
+def _document(source: str) -> str:
+    """What kind of document a source names; the whole source is in the JSON."""
+    kinds = {"MHz boost": "derived", "whitepaper": "white paper", "data sheet": "data sheet"}
+    return next((kind for word, kind in kinds.items() if word in source), "other")
+
+
+def _device_json(device: Device) -> dict[str, Any]:
+    return {
+        **device.to_json(),
+        "memory_gib": gib(device.memory_bytes),
+        "context_gib": gib(device.context_bytes),
+    }
