@@ -145,6 +145,7 @@ def plan(
         "trials": _whole("--trials", trials),
     }
     cap, ram, start = _number("--vram-gb", vram_gb), _number("--ram-gb", ram_gb), _whole("--seed", seed)
+    _check_folder(out)
     with _working("planning", as_json):
         found = find(
             cap,
@@ -193,6 +194,7 @@ def estimate(
 
     cap, ram = _number("--vram-gb", vram_gb), _number("--ram-gb", ram_gb)
     workload = _workload(model, _size(frames, height, width, steps, guidance, batch))
+    _check_folder(out)
     with _working("estimating", as_json):
         cost = predict(workload, settings, device, vram_gb=cap, ram_gb=ram)
     if out is not None:
@@ -373,6 +375,12 @@ def _show(report: Report) -> None:
 
 def _print_json(data: dict[str, Any]) -> None:
     print(json.dumps(data, indent=2, allow_nan=False))
+
+
+def _check_folder(out: Path | None) -> None:
+    """A result that cannot be written is said before the work, not after."""
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"cannot write {str(out)!r}: there is no folder {str(out.parent)!r}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -54,7 +54,7 @@ def test_peak_of_the_untiled_decode(dtype: str, expected_gib: float) -> None:
 
 def full_trace(call: Call, module: torch.nn.Module, target: Target) -> Trace:
     """The same call with nothing remembered: every op of every block, tile and frame is run."""
-    recorder = Recorder(memo=None)
+    recorder = Recorder(memo=None, cudnn=target.kind == "cuda")
     args, kwargs = call.arguments()
     with (
         torch.no_grad(),

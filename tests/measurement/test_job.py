@@ -35,12 +35,17 @@ def test_the_callers_values_come_first_and_are_said_to(profile):
     assert "steps" not in job.profile.settings and "vae_tiling" in job.profile.settings
 
 
-def test_a_profile_of_another_model_brings_its_techniques_only(profile):
-    other = dataclasses.replace(profile, workload=Workload.for_model("wan2.1-t2v-14b"))
+def test_a_profile_of_another_model_brings_its_techniques_and_dtypes(profile):
+    prediction = {
+        **profile.prediction,
+        "dtypes": {"transformer": "bf16", "transformer_2": "bf16", "text_encoder": "fp32", "vae": "bf16"},
+    }
+    other = dataclasses.replace(profile, workload=Workload.for_model("wan2.1-t2v-14b"), prediction=prediction)
     job = job_of(TINY, other, NOTHING)
     assert (job.workload, job.steps) == (Workload.for_model("tiny"), 3)
+    assert job.settings.to_json() == {**profile.settings, "dtype": {"transformer": "bf16", "vae": "bf16"}}
     assert job.notes == (
-        "the profile was made for wan2.1-t2v-14b on rtx-3060-12gb: its techniques are applied to tiny, "
+        "the profile was made for wan2.1-t2v-14b on rtx-3060-12gb: its techniques and dtypes are applied to tiny, "
         "with tiny's own workload where none is given",
     )
 
@@ -80,6 +85,26 @@ def test_takes_that_are_refused(tmp_path, changes, message):
     with pytest.raises(InputError) as caught:
         Take(**{**good, **changes})
     assert str(caught.value) == message
+
+
+def test_what_needs_a_gpu_is_not_predicted_for_a_cpu(profile):
+    settings = {
+        "quantization": {"transformer": "int4wo", "text_encoder": "int8wo"},
+        "dtype": {"transformer": "bf16"},
+        "vae_tiling": {},
+    }
+    job = job_of(TINY, dataclasses.replace(profile, settings=settings), NOTHING)
+    cost, said = job.predicted(cpu())
+    assert cost.settings == {**settings, "quantization": {"text_encoder": "int8wo"}}
+    assert said == (
+        "the prediction is without quantization int4wo of transformer, which does not act on a CPU",
+    )
+    only = job_of(
+        TINY,
+        dataclasses.replace(profile, settings={**settings, "quantization": {"transformer": "int4wo"}}),
+        NOTHING,
+    )
+    assert "quantization" not in only.predicted(cpu())[0].settings
 
 
 def test_a_prediction_or_a_sentence_why_there_is_none(profile):

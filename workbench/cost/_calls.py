@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.cost._memo import Frame, Memo
+from workbench.cost._memo import Frame
 from workbench.cost._recorder import Recorder
 from workbench.cost._trace import ENTER
 
@@ -43,9 +43,7 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
             return original(module, *args, **kwargs)
         run = functools.partial(original, module)
         if id(module) in units:
-            return _note_call(
-                recorder, _frame(recorder.memo, module, type(module).__name__, run, path, args, kwargs)
-            )
+            return _note_call(recorder, Frame(run, type(module).__name__, module, path, args, kwargs))
         outer, recorder.path = recorder.path, path
         try:
             return original(module, *args, **kwargs)
@@ -76,8 +74,8 @@ def _method_watched(recorder: Recorder, component: nn.Module, method: str, path:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if method.startswith(_REPEATED_PREFIXES):
-            return recorder.call(Frame(bound, name, lambda _: None, path, args, kwargs))
-        return _note_call(recorder, _frame(recorder.memo, component, name, bound, path, args, kwargs))
+            return recorder.call(Frame(bound, name, None, path, args, kwargs))
+        return _note_call(recorder, Frame(bound, name, component, path, args, kwargs))
 
     call.is_watch = True  # type: ignore[attr-defined]  # so that the module's signature does not see it
     shadowed = vars(component).get(method)
@@ -134,12 +132,3 @@ class Call:
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """New tensors like the call's arguments, so that each trace starts from storages of its own."""
         return _kept(self.args), {key: _kept(value) for key, value in self.kwargs.items()}
-
-
-def _frame(
-    memo: Memo | None, module: nn.Module, name: str, run: Any, path: str, args: Any, kwargs: Any
-) -> Frame:
-    def fingerprint(afresh: bool) -> Any:
-        return memo.signature(module, afresh) if memo is not None else None
-
-    return Frame(run, name, fingerprint, path, args, kwargs)

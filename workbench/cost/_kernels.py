@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -63,7 +64,12 @@ def touched_bytes(tensor: Tensor) -> int:
 
 
 def describe(
-    func: torch._ops.OpOverload, inputs: Sequence[Tensor], outputs: Sequence[Tensor], args: Sequence[Any]
+    func: torch._ops.OpOverload,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    args: Sequence[Any],
+    *,
+    cudnn: bool,
 ) -> Op:
     """The `Op` of one call.
 
@@ -71,6 +77,7 @@ def describe(
         inputs: every tensor among the arguments, in order.
         outputs: every tensor that was returned.
         args: the positional arguments as passed, for the ones that are no tensors (strides, groups).
+        cudnn: whether convolutions run on cuDNN and take its scratch memory.
     """
     base = func._schema.name.rpartition("::")[2]
     name = str(func)
@@ -84,7 +91,7 @@ def describe(
         m, k, n, batch = _product_shape(base, inputs, outputs)
         return Op(name, "matmul", dtype, 2 * batch * m * n * k, read, written, (batch, m, n, k))
     if "convolution" in base and len(inputs) >= 2:
-        return _convolution(name, dtype, inputs, outputs[0], read, written, args)
+        return _convolution(Op(name, "conv", dtype, 0, read, written), inputs, outputs[0], args, cudnn)
     if "scaled_dot_product" in base or base in ("_flash_attention_forward", "_efficient_attention_forward"):
         query, key, value = inputs[:3]
         batch, heads, num_queries, head_dim = query.shape
@@ -106,14 +113,11 @@ def _product_shape(
     return out.shape[-2], left.shape[-1], out.shape[-1], batch
 
 
-def _convolution(
-    name: str, dtype: str, inputs: Sequence[Tensor], out: Tensor, read: int, written: int, args: Sequence[Any]
-) -> Op:
+def _convolution(op: Op, inputs: Sequence[Tensor], out: Tensor, args: Sequence[Any], cudnn: bool) -> Op:
     image, weight = inputs[:2]
     spatial = weight.dim() - 2
     transposed = bool(args[6]) if len(args) > 6 else False
-    positions = math.prod(image.shape[2:]) if transposed else math.prod(out.shape[2:])
-    flops = 2 * out.shape[0] * positions * weight.shape[0] * math.prod(weight.shape[1:])
-    workspace = touched_bytes(image) + touched_bytes(out) if spatial == 3 else 0
-    dims = (out.shape[0] * positions, weight.shape[0], math.prod(weight.shape[1:]), spatial)
-    return Op(name, "conv", dtype, flops, read, written, dims, workspace)
+    positions = out.shape[0] * math.prod(image.shape[2:] if transposed else out.shape[2:])
+    dims = (positions, weight.shape[0], math.prod(weight.shape[1:]), spatial)
+    workspace = touched_bytes(image) + touched_bytes(out) if cudnn and spatial == 3 else 0
+    return replace(op, flops=2 * math.prod(dims[:3]), dims=dims, workspace_bytes=workspace)

@@ -74,6 +74,17 @@ def _is_int_mm(op: Any, dtype: torch.dtype, args: tuple[Tensor, ...]) -> bool:
     )
 
 
+def _forced_kernel() -> str | None:
+    """The one kernel that `torch.nn.attention.sdpa_kernel` allows at the moment (diffusers' backends use it); None if there is a choice."""
+    allowed = {
+        "flash": torch.backends.cuda.flash_sdp_enabled() or torch.backends.cuda.cudnn_sdp_enabled(),
+        "efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
+        "math": torch.backends.cuda.math_sdp_enabled(),
+    }
+    names = [name for name, is_allowed in allowed.items() if is_allowed]
+    return names[0] if len(names) == 1 else None
+
+
 _sdpa = torch.nn.functional.scaled_dot_product_attention
 _rms_norm = torch.rms_norm
 _int4_product = torch.ops.aten._weight_int4pack_mm
@@ -133,8 +144,13 @@ class _Lowering:
     def _kernel(self, query: Tensor, value: Tensor, mask: Tensor | None, gqa: bool) -> str:
         if query.dim() != 4 or query.shape[-1] != value.shape[-1]:
             return "math"
+        forced = _forced_kernel()
+        if forced == "math" or (self.target == "cpu" and gqa):
+            return "math"
         if self.target == "cpu":
-            return "math" if gqa else "cpu"
+            return "cpu"
+        if forced is not None:
+            return forced
         if self.attention == "math" or (self.attention == "efficient_sm7x" and query.dtype == torch.bfloat16):
             return "math"
         half = query.dtype in _HALF

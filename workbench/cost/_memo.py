@@ -22,6 +22,7 @@ from workbench.cost._signature import (
     module_signature,
     recipe,
     storage_key,
+    surface,
 )
 from workbench.cost._trace import ALLOC, ENTER, FREE, RUN, Trace
 
@@ -36,8 +37,8 @@ class Frame:
     run: Callable[..., Any]
     name: str
     """What the trace will be called: the class, or the class and the method."""
-    fingerprint: Callable[[bool], Hashable]
-    """The callee's structural signature; with True worked out afresh, to see whether the call changed the callee."""
+    module: nn.Module | None
+    """The callee; None for a function that looks at its arguments only."""
     path: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -63,36 +64,46 @@ class Memo:
 
     calls: dict[Hashable, Remembered] = field(default_factory=dict)
     signatures: dict[int, Hashable] = field(default_factory=dict)
-    answers: dict[Hashable, Any] = field(default_factory=dict)
-    """What single ops answered on meta tensors (`_answers.py`)."""
+    answered: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
+    """By context: what single ops answered on meta tensors (`_answers.py`)."""
     context: Hashable = None
     """What else a call's trace depends on: the target's kernels."""
 
-    def signature(self, module: nn.Module, afresh: bool = False) -> Hashable:
-        """The structural signature of a module, worked out once, or again."""
-        if afresh:
-            fresh: dict[int, Hashable] = {}
-            module_signature(module, fresh)
-            self.signatures.update(fresh)
-        return module_signature(module, self.signatures)
+    changes: int = 0
+    """Calls so far that changed their callee; a call with such a call inside is not remembered either."""
 
     def call(self, recorder: Recorder, frame: Frame) -> Any:
         """Replays the call if it is known, else records it, and remembers it if it can be."""
         try:
             arguments = Arguments(frame.args, frame.kwargs)
-            before = frame.fingerprint(False)
-            key = (self.context, frame.name, before, arguments.signature)
+            key = (self.context, frame.name, self._signature(frame.module), arguments.signature)
         except (Opaque, TypeError):
             return run_inline(recorder, frame)
         known = self.calls.get(key)
         if known is not None:
             return _replay(recorder, frame, arguments, known)
+        changes, before = self.changes, _surface(frame.module)
         start, idents = len(recorder.events), _idents(recorder, arguments)
         result = run_inline(recorder, frame)
         remembered = _cut(recorder, frame, arguments, idents, start, result)
-        if remembered is not None and frame.fingerprint(True) == before:
+        if _surface(frame.module) != before:
+            self.changes += 1
+            self.signatures.clear()
+        if remembered is not None and self.changes == changes:
             self.calls[key] = remembered
         return result
+
+    @property
+    def answers(self) -> dict[Hashable, Any]:
+        """What single ops answered for the present target."""
+        return self.answered.setdefault(self.context, {})
+
+    def _signature(self, module: nn.Module | None) -> Hashable:
+        return None if module is None else module_signature(module, self.signatures)
+
+
+def _surface(module: nn.Module | None) -> Hashable:
+    return None if module is None else surface(module)
 
 
 def run_inline(recorder: Recorder, frame: Frame) -> Any:
@@ -109,7 +120,7 @@ def _replay(recorder: Recorder, frame: Frame, arguments: Arguments, known: Remem
     for k in known.trace.freed_inputs():
         recorder.forget(list(arguments.storages)[k])
     tensors = arguments.tensors
-    with recorder.quietly():
+    with torch._C._DisableTorchDispatch():
         bases = [torch.empty(n // dtype.itemsize, dtype=dtype, device="meta") for n, dtype in known.new_bytes]
         outs = tuple(
             (ident, recorder.own(base.untyped_storage()))

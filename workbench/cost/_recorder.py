@@ -39,10 +39,12 @@ class Recorder(TorchDispatchMode):
     Args:
         hollow: large tensors that the run makes live on the meta device, and CPU tensors that meet meta tensors become meta.
         memo: remembered calls; None records every call in full.
+        cudnn: whether convolutions take cuDNN's scratch memory.
     """
 
-    def __init__(self, *, hollow: bool = True, memo: Memo | None = None) -> None:
+    def __init__(self, *, hollow: bool = True, memo: Memo | None = None, cudnn: bool = False) -> None:
         super().__init__()
+        self.cudnn = cudnn
         self.hollow = hollow
         self.memo = memo
         self.events: list[tuple[Any, ...]] = []
@@ -56,6 +58,11 @@ class Recorder(TorchDispatchMode):
         ] = {}  # storage key -> weak reference, kept so that its callback fires
         self._next_ident = 0
         self._ops: dict[Any, Op] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled under a recorder, so PyTorch need not guard every op against it."""
+        return False
 
     # --- dispatch ---------------------------------------------------------------------------------------------------
 
@@ -158,7 +165,7 @@ class Recorder(TorchDispatchMode):
         )
         op = self._ops.get(key)
         if op is None:
-            op = self._ops[key] = describe(func, inputs, outputs, args)
+            op = self._ops[key] = describe(func, inputs, outputs, args, cudnn=self.cudnn)
         self.events.append((RUN, op, self.path))
         return op
 

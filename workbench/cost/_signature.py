@@ -49,22 +49,31 @@ def module_signature(module: nn.Module, cache: dict[int, Hashable]) -> Hashable:
     """Structure of a module and everything below it; equal signatures mean interchangeable modules."""
     key = id(module)
     if key not in cache:
-        state = [
-            (name, value if value is None else tensor_layout(value))
-            for store in (module._parameters, module._buffers)
-            for name, value in store.items()
-        ]
-        plain = [
-            (name, _describe(value, 0))
-            for name, value in vars(module).items()
-            if name not in _MODULE_STATE and name not in _HOOKS and not getattr(value, "is_watch", False)
-        ]
-        hooks = [tuple(_describe(hook, 0) for hook in getattr(module, store).values()) for store in _HOOKS]
-        children = [
-            (name, child and module_signature(child, cache)) for name, child in module._modules.items()
-        ]
-        cache[key] = hash((type(module), tuple(state), tuple(plain), tuple(hooks), tuple(children)))
+        children = [(name, child and module_signature(child, cache)) for name, child in module._modules.items()]
+        cache[key] = hash((_own_state(module), tuple(children)))
     return cache[key]
+
+
+def surface(module: nn.Module) -> Hashable:
+    """State of a module and of its children without children: what a call of it, and of no other unit, could have changed."""
+    leaves = [child for child in module.children() if next(child.children(), None) is None]
+    return hash((_own_state(module), *map(_own_state, leaves)))
+
+
+def _own_state(module: nn.Module) -> Hashable:
+    """Class, weights' layouts, attributes and hooks of the module itself."""
+    state = [
+        (name, value if value is None else tensor_layout(value))
+        for store in (module._parameters, module._buffers)
+        for name, value in store.items()
+    ]
+    plain = [
+        (name, _describe(value, 0))
+        for name, value in vars(module).items()
+        if name not in _MODULE_STATE and name not in _HOOKS and not getattr(value, "is_watch", False)
+    ]
+    hooks = [tuple(_describe(hook, 0) for hook in getattr(module, store).values()) for store in _HOOKS]
+    return (type(module), tuple(state), tuple(plain), tuple(hooks))
 
 
 def tensor_layout(tensor: Tensor) -> Hashable:

@@ -12,8 +12,8 @@ from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
 from workbench.cost.roofline import KINDS, Seconds, compute_seconds, transfer_seconds
 from workbench.devices import Device
 
-CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB}
-"""aten/src/ATen/cuda/CUDABlas.cpp, `parseChosenWorkspaceSize`: 32 MiB from Hopper on, else `:4096:2:16:8`."""
+CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB, "cpu": 0}
+"""aten/src/ATen/cuda/CUDABlas.cpp, `parseChosenWorkspaceSize`: 32 MiB from Hopper on, else `:4096:2:16:8`; none on a CPU."""
 CUBLAS_WORKSPACE_DEFAULT_BYTES = (4096 * 2 + 16 * 8) * 1024
 MARGIN_FRACTION = 0.04
 """Required VRAM leaves this part of the peak free: the worst residual of traced against published peaks (peers.md 1.1: 3.6 % for

@@ -53,7 +53,7 @@ def rehearse(
         RehearsalError: the pipeline looked at values that a run without weights has not.
     """
     memo = _for_target(memo, target)
-    recorder = Recorder(memo=memo)
+    recorder = Recorder(memo=memo, cudnn=target.kind == "cuda")
     parts = components_of(pipe)
     with (
         _weightless(pipe),
@@ -68,7 +68,7 @@ def rehearse(
 
 def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None = None) -> Trace:
     """Traces one call again, on a component that techniques have changed since."""
-    recorder = Recorder(memo=_for_target(memo, target))
+    recorder = Recorder(memo=_for_target(memo, target), cudnn=target.kind == "cuda")
     with (
         torch.no_grad(),
         lowered(recorder, target.kind, target.attention),

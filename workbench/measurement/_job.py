@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from workbench._errors import InputError, ProfileError, RehearsalError
 from workbench._estimate import estimate
@@ -65,17 +66,47 @@ class Job:
         """The prediction for a device, and sentences on it: why there is none, or that memory is short."""
         if device is None:
             return None, ("no prediction: the catalogue does not know this GPU",)
-        # without a GPU offloading moves nothing, and applying it says so
-        settings = self.settings.with_("offload", None) if device.architecture == "cpu" else self.settings
+        settings, left_out = _acting(self.settings, self.spec, device)
         try:
             cost = estimate(self.workload, settings, device)
         except (InputError, RehearsalError) as error:
             return None, (f"no prediction for {device.name}: {error}",)
         if cost.fits:
-            return cost, ()
-        return cost, (
-            f"the prediction is {format_gib(cost.missing_bytes)} above the memory of {device.name}",
+            return cost, left_out
+        short = f"the prediction is {format_gib(cost.missing_bytes)} above the memory of {device.name}"
+        return cost, (*left_out, short)
+
+
+def _acting(settings: Settings, spec: ModelSpec, device: Device) -> tuple[Settings, tuple[str, ...]]:
+    """What of the settings acts on a CPU, where applying the rest does nothing but say so; and sentences on what is left out.
+
+    On a GPU all settings act, or the prediction refuses them.
+    """
+    if device.architecture != "cpu":
+        return settings, ()
+    left_out = []
+    for name, value in settings.with_("offload", None).to_json().items():
+        if _acts(spec, device, name, value):
+            continue
+        by_component = set(value) <= set(spec.component_names())
+        kept = {
+            key: one for key, one in value.items() if by_component and _acts(spec, device, name, {key: one})
+        }
+        settings = settings.with_(name, kept or None)
+        gone = (
+            [f"{value[key]} of {key}" for key in value if key not in kept] if by_component else [str(value)]
         )
+        left_out.append(f"the prediction is without {name} {', '.join(gone)}, which does not act on a CPU")
+    return settings.with_("offload", None), tuple(left_out)
+
+
+def _acts(spec: ModelSpec, device: Device, name: str, value: dict[str, Any]) -> bool:
+    """Whether a technique with these parameters can act."""
+    try:
+        Settings.parse({name: value}).check(spec, device)
+    except InputError:
+        return False
+    return True
 
 
 def job_of(spec: ModelSpec, profile: Profile | None, given: Mapping[str, int | float | None]) -> Job:
@@ -103,9 +134,10 @@ def job_of(spec: ModelSpec, profile: Profile | None, given: Mapping[str, int | f
             notes.append(f"the profile makes {profile.workload.batch} videos at once, generate makes one")
     else:
         base = {}
+        settings = _with_planned_dtypes(settings, spec, profile)
         notes.append(
-            f"the profile was made for {profile.workload.model} on {profile.device.name}: its techniques are applied to {spec.name}, "
-            f"with {spec.name}'s own workload where none is given"
+            f"the profile was made for {profile.workload.model} on {profile.device.name}: its techniques and dtypes are applied to "
+            f"{spec.name}, with {spec.name}'s own workload where none is given"
         )
     if "steps" in asked and settings.get("steps") is not None:
         settings = settings.with_("steps", None)
@@ -117,3 +149,17 @@ def job_of(spec: ModelSpec, profile: Profile | None, given: Mapping[str, int | f
         settings=settings,
         notes=tuple(notes),
     )
+
+
+def _with_planned_dtypes(settings: Settings, spec: ModelSpec, profile: Profile) -> Settings:
+    """The settings with each component in the dtype that was planned, where this model is loaded in another one.
+
+    Some techniques take one dtype only; what was planned for a bf16 model must not fail on a stand-in that is loaded in fp32.
+    """
+    planned = {
+        name: dtype
+        for name, dtype in profile.prediction["dtypes"].items()
+        if name in spec.component_names() and dtype != spec.component(name).dtype
+    }
+    named = settings.to_json().get("dtype", {})
+    return settings.with_("dtype", {**planned, **named}) if planned else settings

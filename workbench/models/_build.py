@@ -7,6 +7,7 @@ Imports torch and diffusers (seconds): import this module only where a pipeline 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -150,4 +151,11 @@ def _loading_dtype(
 
 def _is_diffusers(module: torch.nn.Module) -> bool:
     """Whether the class is diffusers' (else transformers'); the two load differently."""
-    return isinstance(module, diffusers.ModelMixin)
+    return isinstance(module, _model_mixin())
+
+
+@functools.cache
+def _model_mixin() -> type:
+    """The base of diffusers' models; looking it up imports the quantisation backends, so it is done once and quietly."""
+    base: type = _class(diffusers, "ModelMixin")
+    return base

@@ -6,9 +6,13 @@ logger that prints the line, drops only records that begin with the given words,
 
 from __future__ import annotations
 
+import functools
 import logging
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
 
 _LINES = (
     # torchao's wheel carries CUDA kernels for several Pythons and GPUs and tries them all; its Python code works without.
@@ -17,14 +21,37 @@ _LINES = (
     ("torch.utils._pytree", "<enum "),
     # About loading checkpoints that were saved quantised by torchao; the workbench quantises after loading.
     ("diffusers.quantizers.torchao.torchao_quantizer", "Unable to import `torchao` Tensor objects"),
+    # bitsandbytes looks for an optional package of CPU kernels; without it, it computes the same with its own.
+    ("bitsandbytes.backends.cpu.ops", "Failed to load CPU gemm_4bit_forward"),
     # The image-to-video pipeline names CLIPImageProcessor; without torchvision the PIL one is taken, as intended.
     ("transformers.utils.import_utils", "`CLIPImageProcessor` requires torchvision"),
 )
 
 
-def quiet_imports() -> AbstractContextManager[None]:
-    """Drops the log lines of imports inside the block."""
-    return without_lines(*_LINES)
+@contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Drops the log lines of imports inside the block, and lets functions that are compiled on import wait for their first call.
+
+    bitsandbytes decorates four functions with `torch.compile`; that alone imports the compiler, a second before anything is planned.
+    """
+    torch = sys.modules.get("torch")
+    with ExitStack() as stack:
+        stack.enter_context(without_lines(*_LINES))
+        if torch is not None and "bitsandbytes" not in sys.modules:
+            stack.enter_context(patch.object(torch, "compile", _compiled_when_called(torch.compile)))
+        yield
+
+
+def _compiled_when_called(compile_now: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.compile` that imports the compiler only when a compiled function is called."""
+
+    def compile_later(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+        if function is None:
+            return functools.partial(compile_later, **options)
+        compiled = functools.cache(lambda: compile_now(function, **options))
+        return functools.wraps(function)(lambda *args, **kwargs: compiled()(*args, **kwargs))
+
+    return compile_later
 
 
 @contextmanager

@@ -26,7 +26,7 @@ SCHEMA_VERSION: Final = 1
 FIELDS: Final = (
     "name", "pipeline_class", "workload", "device", "settings", "prediction", "versions", "created_at",
 )  # fmt: skip
-_PREDICTED: Final = ("memory", "time", "quality", "versions")
+_PREDICTED: Final = ("dtypes", "memory", "time", "quality", "versions")
 
 
 def to_json(profile: Profile) -> dict[str, Any]:

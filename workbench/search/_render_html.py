@@ -53,7 +53,7 @@ def render_cost(cost: Cost, choice: str = "") -> str:
     Args:
         choice: how the card was chosen, `"a typical 12 GB card"`; empty when the caller named it.
     """
-    return _report(cost_report(cost, choice))
+    return render_report(cost_report(cost, choice))
 
 
 def render_plan(plan: Plan, choice: str = "") -> str:
@@ -62,10 +62,11 @@ def render_plan(plan: Plan, choice: str = "") -> str:
     Args:
         choice: how the card was chosen, `"a typical 12 GB card"`; empty when the caller named it.
     """
-    return _report(plan_report(plan, choice))
+    return render_report(plan_report(plan, choice))
 
 
-def _report(report: Report) -> str:
+def render_report(report: Report) -> str:
+    """A report as a self-contained HTML element."""
     title, *others = titled(report)
     lines = "".join(f'<p class="wb-line">{escape(line)}</p>' for line in others)
     verdict = ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -15,7 +16,7 @@ from rich.text import Text
 from workbench._units import format_gib
 from workbench.cost import Cost
 from workbench.search._parts import PARTS
-from workbench.search._report import Bar, Column, Report, Section, Table, cost_report, plan_report, titled
+from workbench.search._report import Bar, Report, Section, Table, cost_report, plan_report, titled
 from workbench.search._words import describe_bytes
 from workbench.search._words import describe_settings as describe_settings
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 WIDTH = 100
 """Columns of a rendering that has no terminal to ask."""
 BAR_WIDTH = 60
+MIN_PROSE_WIDTH = 24
+"""Columns that a cell of words gets at least."""
 _INDENT = 2
 
 
@@ -74,7 +77,7 @@ def _section(section: Section) -> Iterator[RenderableType]:
     if section.bar is not None:
         yield Padding(_bar(section.bar), (0, 0, 0, _INDENT))
     if section.table is not None:
-        yield _table(section.table)
+        yield _Fitted(section.table)
 
 
 def _hanging(line: str, style: str) -> RenderableType:
@@ -86,35 +89,57 @@ def _hanging(line: str, style: str) -> RenderableType:
     return grid
 
 
-def _table(table: Table) -> RenderableType:
-    """The table; a marked row has an arrow, so that it stands out without colour too."""
-    shown = RichTable(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=True,
-        padding=(0, 1),
-        collapse_padding=True,
-        header_style="dim",
-    )
-    if table.marked is not None:
-        shown.add_column("", min_width=1, no_wrap=True)
-    for column in table.columns:
-        _add_column(shown, column)
-    for number, row in enumerate(table.rows):
-        is_marked = number == table.marked
-        arrow = [] if table.marked is None else [Text("▸" if is_marked else "")]
-        shown.add_row(*arrow, *map(Text, row), style="bold" if is_marked else "")
-    return shown
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    """A table as wide as there is room for: on a narrow terminal the words of the last column stand below it."""
 
+    table: Table
 
-def _add_column(shown: RichTable, column: Column) -> None:
-    shown.add_column(
-        Text(column.title),
-        justify="right" if column.is_number else "left",
-        no_wrap=column.is_number or column.is_short,
-        overflow="fold",
-        vertical="top",
-    )
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = self.table.columns
+        if self._needed() <= options.max_width:
+            yield self._built(len(columns))
+            return
+        yield self._built(len(columns) - 1)
+        last = columns[-1]
+        if last.is_prose:  # a short one is said elsewhere; what it says is in the JSON
+            for row in self.table.rows:
+                yield Padding(_hanging(f"{row[0]}: {row[-1]}", "dim"), (0, 0, 0, _INDENT))
+
+    def _needed(self) -> int:
+        """Columns of text below which the last column would be a ribbon."""
+        arrow = 0 if self.table.marked is None else 3
+        cells = zip(*(row for row in self.table.rows), strict=True)
+        widths = (
+            min(widest, MIN_PROSE_WIDTH) if column.is_prose else widest
+            for column, values in zip(self.table.columns, cells, strict=True)
+            for widest in [max(len(line) for text in (column.title, *values) for line in text.split("\n"))]
+        )
+        return arrow + sum(width + 2 for width in widths)
+
+    def _built(self, num_columns: int) -> RichTable:
+        """The first columns; a marked row has an arrow, so that it stands out without colour too."""
+        table = self.table
+        shown = RichTable(
+            box=SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=True,
+            padding=(0, 1),
+            collapse_padding=True,
+            header_style="dim",
+        )
+        if table.marked is not None:
+            shown.add_column("", min_width=1, no_wrap=True)
+        for column in table.columns[:num_columns]:
+            justify: Literal["left", "right"] = "right" if column.is_number else "left"
+            shown.add_column(
+                Text(column.title), justify=justify, no_wrap=not column.is_prose, overflow="fold"
+            )
+        for number, row in enumerate(table.rows):
+            is_marked = number == table.marked
+            arrow = [] if table.marked is None else [Text("▸" if is_marked else "")]
+            shown.add_row(*arrow, *map(Text, row[:num_columns]), style="bold" if is_marked else "")
+        return shown
 
 
 def _bar(bar: Bar) -> RenderableType:

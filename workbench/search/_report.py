@@ -47,6 +47,11 @@ class Column:
     is_short: bool = False
     """A word or two, never broken over lines either."""
 
+    @property
+    def is_prose(self) -> bool:
+        """Words that may be broken over lines."""
+        return not self.is_number and not self.is_short
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
@@ -242,7 +247,7 @@ def _memory(cost: Cost) -> Section:
         lines=(
             f"required {required:.2f} of {gib(cost.device.memory_bytes):.2f} GiB: reserved {reserved:.2f} "
             f"+ context {context:.2f} + margin {max(0.0, required - reserved - context):.2f}",
-            f"the peak is in {describe_stage(stage.name)}, at {stage.binds}",
+            f"the peak is in {describe_stage(stage.name)}, at {describe_binds(stage.binds, width=200)}",
             f"host RAM {gib(cost.host_ram_bytes):.2f}{limit if ram is not None else ' GiB' + limit}",
         ),
         bar=Bar(parts=parts, cap_bytes=cost.device.memory_bytes),

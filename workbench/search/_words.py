@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench._units import GIB, MIB, format_gib, gib
 from workbench.cost import Cost, QualityEffect
-from workbench.devices import Device
+from workbench.devices import DEFAULT_VRAM_GB, Device
 from workbench.devices import get as get_device
 from workbench.devices import names as device_names
 from workbench.models import Workload
@@ -75,8 +75,8 @@ def _abridged(names: list[str], kept: int) -> str:
 
 
 def describe_bytes(num_bytes: float) -> str:
-    """Bytes as GiB, and as whole MiB below a tenth of a GiB, where two decimals would say little."""
-    return f"{num_bytes / MIB:.0f} MiB" if 0 < num_bytes < GIB / 10 else format_gib(num_bytes)
+    """Bytes as GiB, and as whole MiB below a twentieth of a GiB, where two decimals would say little."""
+    return f"{num_bytes / MIB:.0f} MiB" if 0 < num_bytes < GIB / 20 else format_gib(num_bytes)
 
 
 def describe_workload(workload: Workload) -> str:
@@ -114,9 +114,8 @@ def describe_choice(device: object, vram_gb: float | None) -> str:
     """How the card was chosen, for `describe_device`: empty when the caller named one."""
     if device is not None:
         return ""
-    if vram_gb is None:
-        return "no card and no size given, so a typical card"
-    return f"a typical {vram_gb:g} GB card"
+    size = f"a typical {DEFAULT_VRAM_GB if vram_gb is None else vram_gb:g} GB card"
+    return f"{size}, since none was given" if vram_gb is None else size
 
 
 def describe_effect(effect: QualityEffect) -> str:

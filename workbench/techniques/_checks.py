@@ -64,7 +64,9 @@ def check_choice(owner: str, name: str, value: object, allowed: Iterable[str]) -
     """
     known = tuple(allowed)
     if value not in known:
-        raise UnknownNameError.of(f"{name} of {owner}", value if isinstance(value, str) else repr(value), known)
+        raise UnknownNameError.of(
+            f"{name} of {owner}", value if isinstance(value, str) else repr(value), known
+        )
 
 
 def check_components(model: ModelSpec, names: Iterable[str]) -> None:

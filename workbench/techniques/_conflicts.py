@@ -8,6 +8,7 @@ from typing import Final
 from workbench.techniques._kinds import KINDS
 from workbench.techniques._technique import AbstractTechnique
 from workbench.techniques.dtype import Dtype
+from workbench.techniques.offload import Offload
 from workbench.techniques.quantization import Quantization
 
 Conflict = Callable[[Mapping[str, AbstractTechnique]], str | None]
@@ -25,4 +26,17 @@ def _dtype_of_quantised(used: Mapping[str, AbstractTechnique]) -> str | None:
     return None
 
 
-CONFLICTS: Final[tuple[Conflict, ...]] = (_dtype_of_quantised,)
+def _streamed_vae_in_tiles(used: Mapping[str, AbstractTechnique]) -> str | None:
+    """diffusers warns of it (`ModelMixin.enable_group_offload`): prefetching learns the order of layers from a first, untiled forward."""
+    offload = used.get("offload")
+    if (
+        isinstance(offload, Offload)
+        and offload.stream
+        and "vae" in (offload.components or ())
+        and "vae_tiling" in used
+    ):
+        return "offload with stream of the vae does not go with vae_tiling: leave vae out of the components of offload"
+    return None
+
+
+CONFLICTS: Final[tuple[Conflict, ...]] = (_dtype_of_quantised, _streamed_vae_in_tiles)

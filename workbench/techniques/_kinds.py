@@ -42,7 +42,12 @@ KINDS: Mapping[str, Kind] = {
     "fp8dq": Kind(title="float8 weights and activations", minimum=(8, 9), only_bf16=True, only_cuda=True),
     # torchao Int4TilePackedTo4dTensor.from_hp: tinygemm, tensor cores of Ampere and later, bf16
     "int4wo": Kind(title="int4 weights, groups of 128", minimum=(8, 0), only_bf16=True, only_cuda=True),
-    "bnb8": Kind(title="bitsandbytes int8 weights and activations", minimum=(7, 5), package="bitsandbytes", effect=_INT8),
+    "bnb8": Kind(
+        title="bitsandbytes int8 weights and activations",
+        minimum=(7, 5),
+        package="bitsandbytes",
+        effect=_INT8,
+    ),
     "nf4": Kind(title="4-bit normal-float weights, blocks of 64", cuda_package="bitsandbytes"),
     "fp8_storage": Kind(title="float8 storage, computed in the component's dtype"),
 }

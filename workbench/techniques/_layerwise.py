@@ -42,7 +42,9 @@ class StoredSmallHook(LayerwiseCastingHook):
             put_back(module._parameters, name, original)
         return module
 
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def pre_forward(
+        self, module: nn.Module, *args: Any, **kwargs: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Makes the copies to compute with."""
         for name, parameter in module._parameters.items():
             if parameter is not None:
@@ -61,7 +63,9 @@ class StoredSmallHook(LayerwiseCastingHook):
 def store_small(layer: nn.Module, storage_dtype: torch.dtype) -> None:
     """Hooks a layer, which computes in the dtype that it has now."""
     compute_dtype = next(layer.parameters()).dtype
-    HookRegistry.check_if_exists_or_initialize(layer).register_hook(StoredSmallHook(storage_dtype, compute_dtype), NAME)
+    HookRegistry.check_if_exists_or_initialize(layer).register_hook(
+        StoredSmallHook(storage_dtype, compute_dtype), NAME
+    )
 
 
 def restore(layer: nn.Module) -> None:

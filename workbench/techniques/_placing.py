@@ -55,7 +55,11 @@ def by_layer(pipe: DiffusionPipeline, device: torch.device) -> Undo:
 
 
 def by_group(
-    pipe: DiffusionPipeline, device: torch.device, grouped: tuple[str, ...], blocks_per_group: int, stream: bool
+    pipe: DiffusionPipeline,
+    device: torch.device,
+    grouped: tuple[str, ...],
+    blocks_per_group: int,
+    stream: bool,
 ) -> Undo:
     """Groups of blocks of the named components at a time; everything else on the GPU."""
     from diffusers.hooks import apply_group_offloading

@@ -64,7 +64,10 @@ def quantize(component: nn.Module, kind: str) -> tuple[int, tuple[str, ...], Und
 
 def _layers(component: nn.Module, kind: str) -> tuple[list[Any], tuple[str, ...]]:
     """(layers to quantise, names of linear layers that are left out)."""
-    patterns = [*DEFAULT_SKIP_MODULES_PATTERN, *(getattr(component, "_skip_layerwise_casting_patterns", None) or ())]
+    patterns = [
+        *DEFAULT_SKIP_MODULES_PATTERN,
+        *(getattr(component, "_skip_layerwise_casting_patterns", None) or ()),
+    ]
     # T5 asks its `wo` for the stored dtype and would cast to it; torchao's weights answer with the dtype they compute in
     if kind == "fp8_storage" or getattr(component, "_skip_layerwise_casting_patterns", None) is not None:
         patterns += getattr(component, "_keep_in_fp32_modules", None) or ()
@@ -118,7 +121,9 @@ def _packed(weight: Tensor, kind: str) -> Tensor:
         case "int8wo":
             return Int8Tensor.from_hp(weight, _PER_ROW)
         case "int8dq":
-            return Int8Tensor.from_hp(weight, _PER_ROW, act_quant_kwargs=QuantizeTensorToInt8Kwargs(granularity=_PER_ROW))
+            return Int8Tensor.from_hp(
+                weight, _PER_ROW, act_quant_kwargs=QuantizeTensorToInt8Kwargs(granularity=_PER_ROW)
+            )
         case "fp8wo":
             return Float8Tensor.from_hp(weight, granularity=_PER_ROW)
         case "fp8dq":

@@ -128,11 +128,11 @@ class Settings:
         return residency
 
     def attention_kernel(self, device: Device) -> str:
-        """`flash`, `efficient`, `efficient_sm7x` (no bf16), `math` or `cpu`: what attention in half precision runs on."""
-        chosen = native_attention_kernel(device)
-        for technique in self.techniques:
-            chosen = technique.attention_kernel(device, chosen)
-        return chosen
+        """`flash`, `efficient_sm7x` (no bf16) or `cpu`: what attention runs on wherever no technique insists on a kernel.
+
+        One that insists (`attention`) sets it on the denoiser itself, weightless or real, and the tracer sees it there.
+        """
+        return native_attention_kernel(device)
 
 
 def native_attention_kernel(device: Device) -> str:
@@ -162,7 +162,9 @@ def _read(value: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SettingsError(f"{origin} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+        raise SettingsError(
+            f"{origin} is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
     if not isinstance(data, dict):
         raise SettingsError(f"{origin} must be a JSON object of technique ids, got {type(data).__name__}")
     return data

@@ -131,10 +131,6 @@ class AbstractTechnique(abc.ABC):
         """How it changes where weights are when; the default leaves that alone."""
         return residency
 
-    def attention_kernel(self, device: Device, native: str) -> str:
-        """The attention kernel of the denoisers under this technique, given the one that PyTorch picks by itself."""
-        return native
-
     def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
         """What a reader of a prediction should know, one sentence each."""
         return ()

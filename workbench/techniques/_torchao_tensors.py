@@ -37,7 +37,9 @@ def dequantize_nf4(packed: Tensor, absmax: Tensor, rows: int, columns: int, dtyp
     """The weight that was packed, [rows, columns] in `dtype`."""
     if packed.is_cuda:
         importlib.import_module("bitsandbytes")  # registers the kernel
-        return torch.ops.bitsandbytes.dequantize_4bit(packed.view(-1, 1), absmax, NF4_BLOCK, "nf4", [rows, columns], dtype)
+        return torch.ops.bitsandbytes.dequantize_4bit(
+            packed.view(-1, 1), absmax, NF4_BLOCK, "nf4", [rows, columns], dtype
+        )
     code = torch.tensor(_NF4_CODE, device=packed.device)
     halves = torch.stack((packed >> 4, packed & 15), dim=-1)
     values = code[halves.flatten().long()].view(-1, NF4_BLOCK) * absmax.unsqueeze(1)
@@ -55,7 +57,9 @@ class Nf4Tensor(TorchAOBaseTensor):
     tensor_data_names = ["packed", "absmax"]  # noqa: RUF012  # read by TorchAOBaseTensor, which wants lists
     tensor_attribute_names = ["rows", "columns", "dtype"]  # noqa: RUF012
 
-    def __new__(cls, packed: Tensor, absmax: Tensor, rows: int, columns: int, dtype: torch.dtype) -> Nf4Tensor:
+    def __new__(
+        cls, packed: Tensor, absmax: Tensor, rows: int, columns: int, dtype: torch.dtype
+    ) -> Nf4Tensor:
         return torch.Tensor._make_wrapper_subclass(cls, (rows, columns), dtype=dtype, device=packed.device)
 
     def __init__(self, packed: Tensor, absmax: Tensor, rows: int, columns: int, dtype: torch.dtype) -> None:
@@ -116,7 +120,9 @@ def _(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | Non
     return out.view(*x.shape[:-1], -1)
 
 
-def _linear_arguments(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> tuple[Tensor, Any, Tensor | None]:
+def _linear_arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None
+) -> tuple[Tensor, Any, Tensor | None]:
     """(input, weight, bias) of a call of `linear`, however they were passed."""
     given = dict(zip(("input", "weight", "bias"), args, strict=False)) | (kwargs or {})
     return given["input"], given["weight"], given.get("bias")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from workbench.techniques._backends import BACKENDS
 from workbench.techniques._checks import check_choice, denoisers
 from workbench.techniques._technique import EXACT, UNKNOWN, AbstractTechnique, Effect, Handle
 
@@ -16,32 +16,9 @@ if TYPE_CHECKING:
     from workbench.models import ModelSpec
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Backend:
-    name: str
-    """diffusers' name."""
-    kernel: str
-    """What it is traced as: the kernel with the same inputs, outputs and scratch memory."""
-    minimum: tuple[int, int] | None = None
-    """Least CUDA compute capability; None is any."""
-    on_cpu: bool = False
-    """Whether the CPU has it too."""
-    half_only: bool = False
-    """Whether it refuses fp32."""
-
-
-BACKENDS: Mapping[str, _Backend] = {
-    "native": _Backend(name="native", kernel="", on_cpu=True),
-    # aten/src/ATen/native/transformers/cuda/sdp_utils.cpp: check_sm_version<sm80, ...> for flash and cuDNN
-    "flash": _Backend(name="_native_flash", kernel="flash", minimum=(8, 0), on_cpu=True, half_only=True),
-    "cudnn": _Backend(name="_native_cudnn", kernel="flash", minimum=(8, 0), half_only=True),
-    "efficient": _Backend(name="_native_efficient", kernel="efficient"),
-    "math": _Backend(name="_native_math", kernel="math", on_cpu=True),
-    # README of SageAttention: Ampere and later
-    "sage": _Backend(name="sage", kernel="flash", minimum=(8, 0), half_only=True),
-    "xformers": _Backend(name="xformers", kernel="efficient", minimum=(7, 0), half_only=True),
-}
-
+_CHOICE = "_attention_backend"
+"""Attribute of an attention processor in which diffusers keeps its backend."""
+_ABSENT = object()
 _EXPERIMENTAL = ("diffusers.models.modeling_utils", "Attention backends are an experimental feature")
 
 
@@ -61,7 +38,7 @@ class Attention(AbstractTechnique):
     id: ClassVar[str] = "attention"
 
     backend: str = "native"
-    """One of `BACKENDS`."""
+    """`native`, `flash`, `cudnn`, `efficient`, `math`, `sage` or `xformers`."""
 
     def __post_init__(self) -> None:
         check_choice(self.id, "backend", self.backend, BACKENDS)
@@ -78,22 +55,24 @@ class Attention(AbstractTechnique):
             return "it has no denoiser"
         if device is None:
             return None
-        if device.compute_capability is None:
+        has = device.compute_capability
+        if has is None:
             return None if backend.on_cpu else f"the backend {self.backend} needs a CUDA device"
-        if backend.minimum is not None and device.compute_capability < backend.minimum:
-            least, has = (".".join(map(str, pair)) for pair in (backend.minimum, device.compute_capability))
-            return f"the backend {self.backend} needs compute capability {least}, {device.title} has {has}"
-        full = [name for name in names if model.component(name).dtype == "fp32"]
-        if backend.half_only and full:
-            return f"the backend {self.backend} needs half precision, and {full[0]} is fp32"
+        for name in names:
+            dtype = model.component(name).dtype
+            if backend.half_only and dtype == "fp32":
+                return f"the backend {self.backend} needs half precision, and {name} is fp32"
+            least = max(backend.minimum, backend.minimum_bf16 if dtype == "bf16" else (0, 0))
+            if has < least:
+                return (
+                    f"the backend {self.backend} in {dtype} needs compute capability {least[0]}.{least[1]}, "
+                    f"{device.title} has {has[0]}.{has[1]}"
+                )
         return None
 
-    def attention_kernel(self, device: Device, native: str) -> str:
-        """The kernel whose memory and FLOPs this backend has."""
-        kernel = BACKENDS[self.backend].kernel
-        if not kernel or native == "cpu":
-            return native
-        return native if (kernel, native) == ("efficient", "efficient_sm7x") else kernel
+    def rewrites(self, model: ModelSpec) -> frozenset[str]:
+        """The denoisers."""
+        return frozenset(denoisers(model.component_names()))
 
     def apply(self, pipe: DiffusionPipeline) -> Handle:
         """Sets the backend where it can run; a weightless pipeline takes PyTorch's own ones, which the tracer follows."""
@@ -102,17 +81,15 @@ class Attention(AbstractTechnique):
         from workbench.techniques._tensors import is_weightless, modules_of
 
         backend, handle = BACKENDS[self.backend], Handle()
-        modules = modules_of(pipe)
+        modules, weightless = modules_of(pipe), is_weightless(pipe)
         for name in denoisers(modules):
-            why_not = None
             if not callable(getattr(modules[name], "set_attention_backend", None)):
-                why_not = f"{type(modules[name]).__name__} has no choice of backends"
-            elif is_weightless(pipe):
-                native = backend.name.removeprefix("_").startswith("native")
-                why_not = None if native else f"without weights it is traced as the {backend.kernel} kernel"
-            elif not torch.cuda.is_available() and not backend.on_cpu:
+                why_not: str | None = f"{type(modules[name]).__name__} has no choice of backends"
+            elif not weightless and not torch.cuda.is_available() and not backend.on_cpu:
                 why_not = "this machine has no CUDA device"
-            why_not = why_not or _set(modules[name], backend.name, handle, f"{name} attends with {self.backend}")
+            else:
+                chosen = backend.traced_as if weightless else backend.name
+                why_not = _set(modules[name], chosen, handle, f"{name} attends with {chosen}")
             if why_not is not None:
                 handle.did(f"attention {self.backend} was not set for {name}: {why_not}")
         return handle
@@ -130,11 +107,14 @@ def _set(module: Any, name: str, handle: Handle, sentence: str) -> str | None:
 
     active = Registry._active_backend
     processors = [p for m in module.modules() if (p := vars(m).get("processor")) is not None]
-    before = [(p, p._attention_backend) for p in processors if hasattr(p, "_attention_backend")]
+    before = [(p, vars(p).get(_CHOICE, _ABSENT)) for p in processors]
 
     def undo() -> None:
         for processor, value in before:
-            processor._attention_backend = value
+            if value is not _ABSENT:
+                setattr(processor, _CHOICE, value)
+            elif _CHOICE in vars(processor):  # the class has a default of its own
+                delattr(processor, _CHOICE)
 
     try:
         with without_lines(_EXPERIMENTAL):

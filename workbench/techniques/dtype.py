@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -86,25 +87,32 @@ class Dtype(AbstractTechnique):
         """Casts in place; the handle puts the very same original tensors back."""
         from workbench._errors import UnknownNameError
         from workbench.models._build import loading_dtypes
-        from workbench.techniques._tensors import kept, modules_of, put_back, stores
+        from workbench.techniques._tensors import kept, modules_of, stores
 
         handle = Handle()
         modules = modules_of(pipe)
         for name, value in self.components.items():
             if name not in modules:
                 raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules)
-            module, changed = modules[name], []
-            wanted = loading_dtypes(module, value)
-            for key, store, place in stores(module):
+            changed: list[Any] = []
+            wanted = loading_dtypes(modules[name], value)
+            for key, store, place in stores(modules[name]):
                 # a tied weight has one of its names in the twin; under the others it is the same tensor
                 target = wanted.get(key, store[place].dtype)
                 if store[place].dtype != target and store[place].is_floating_point():
                     changed.append((store, place, kept(store[place].data)))
                     store[place].data = store[place].data.to(target)
             count = f"{len(changed)} tensors cast" if changed else "it was already"
-            handle.did(f"{name} is in {value} ({count})", lambda c=changed: [put_back(*each) for each in c])  # type: ignore[misc]
+            handle.did(f"{name} is in {value} ({count})", functools.partial(_put_back, changed))
         return handle
 
     def effect(self) -> Effect:
         """Nobody has published what another dtype costs these models."""
         return UNKNOWN
+
+
+def _put_back(changed: list[Any]) -> None:
+    from workbench.techniques._tensors import put_back
+
+    for store, place, original in changed:
+        put_back(store, place, original)

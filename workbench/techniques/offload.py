@@ -56,7 +56,11 @@ class Offload(AbstractTechnique):
             raise SettingsError(f"stream of offload must be true or false, got {self.stream!r}")
         if self.components is not None and not all(isinstance(name, str) for name in self.components):
             raise SettingsError(f"components of offload must be a list of names, got {self.components!r}")
-        given = {"blocks_per_group": self.blocks_per_group != 1, "stream": self.stream, "components": self.components is not None}
+        given = {
+            "blocks_per_group": self.blocks_per_group != 1,
+            "stream": self.stream,
+            "components": self.components is not None,
+        }
         for name, is_given in given.items():
             if is_given and self.mode != "group":
                 raise SettingsError(f"{name} of offload belongs to mode 'group', got mode {self.mode!r}")
@@ -103,10 +107,16 @@ class Offload(AbstractTechnique):
         if is_weightless(pipe):
             handle.did(f"offload {self.mode} moved nothing: the pipeline has no weights")
         elif device is None:
-            handle.did(f"offload {self.mode} moved nothing: this machine has no CUDA device, everything stays in host RAM")
+            handle.did(
+                f"offload {self.mode} moved nothing: this machine has no CUDA device, everything stays in host RAM"
+            )
         else:
             handle.did(self._sentence(), _placing.bring_back(pipe))
-            place: dict[str, Any] = {"none": _placing.whole_pipeline, "model": _placing.by_component, "sequential": _placing.by_layer}
+            place: dict[str, Any] = {
+                "none": _placing.whole_pipeline,
+                "model": _placing.by_component,
+                "sequential": _placing.by_layer,
+            }
             if self.mode == "group":
                 undo = _placing.by_group(pipe, device, grouped, self.blocks_per_group, self.stream)
             else:
@@ -119,5 +129,6 @@ class Offload(AbstractTechnique):
             "none": "all weights are on the GPU",
             "model": "one component at a time is on the GPU",
             "sequential": "one layer at a time is on the GPU",
-            "group": f"{self.blocks_per_group} block(s) at a time are on the GPU" + (", fetched ahead" if self.stream else ""),
+            "group": f"{self.blocks_per_group} block(s) at a time are on the GPU"
+            + (", fetched ahead" if self.stream else ""),
         }[self.mode]

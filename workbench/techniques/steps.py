@@ -70,7 +70,9 @@ class Steps(AbstractTechnique):
         made = type(kind.__name__, (kind,), {"__call__": call, "__module__": kind.__module__})
         pipe.__class__ = made
         handle = Handle()
-        handle.did(f"the pipeline denoises in {count} steps by default", lambda: setattr(pipe, "__class__", kind))
+        handle.did(
+            f"the pipeline denoises in {count} steps by default", lambda: setattr(pipe, "__class__", kind)
+        )
         return handle
 
     def effect(self) -> Effect:
@@ -78,4 +80,3 @@ class Steps(AbstractTechnique):
         if self.count == 25:
             return Effect(provenance="published", loss_percent=5.0, metric="quality", source=GUIDE)
         return UNKNOWN
-

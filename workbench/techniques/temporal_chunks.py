@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench._errors import SettingsError
 from workbench.techniques._checks import check_whole, denoisers
@@ -89,9 +90,9 @@ class TemporalChunks(AbstractTechnique):
             module.forward = slide.wrap(module.forward)
             handle.did(
                 f"{name} runs on windows of {window} latent frames ({self.frames} video frames) that share {overlap}",
-                lambda m=module, f=before: _restore(m, f),  # type: ignore[misc]
+                functools.partial(_restore, module, before),
             )
-            handle.watch(lambda s=slide, n=name: _said(s, n))  # type: ignore[misc]
+            handle.watch(functools.partial(_said, slide, name))
         return handle
 
     def effect(self) -> Effect:
@@ -99,11 +100,11 @@ class TemporalChunks(AbstractTechnique):
         return UNKNOWN
 
 
-def _restore(module: object, forward: object) -> None:
+def _restore(module: Any, forward: object) -> None:
     if forward is None:
-        del module.forward  # type: ignore[attr-defined]
+        del module.forward
     else:
-        module.forward = forward  # type: ignore[attr-defined]
+        module.forward = forward
 
 
 def _said(window: TemporalWindow, name: str) -> str | None:

@@ -39,9 +39,13 @@ class VaeSlicing(AbstractTechnique):
         """Turns slicing on; the handle turns it off if it was off."""
         vae = pipe.components.get("vae")
         if vae is None or not callable(getattr(vae, "enable_slicing", None)):
-            raise SettingsError(f"vae_slicing needs a VAE with enable_slicing, and {type(pipe).__name__} has none")
+            raise SettingsError(
+                f"vae_slicing needs a VAE with enable_slicing, and {type(pipe).__name__} has none"
+            )
         before = vae.use_slicing
         vae.enable_slicing()
         handle = Handle()
-        handle.did("the VAE decodes one video of the batch at a time", lambda: setattr(vae, "use_slicing", before))
+        handle.did(
+            "the VAE decodes one video of the batch at a time", lambda: setattr(vae, "use_slicing", before)
+        )
         return handle

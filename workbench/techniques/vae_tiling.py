@@ -70,13 +70,21 @@ class VaeTiling(AbstractTechnique):
         """Turns tiling on with these sizes; the handle puts the VAE's own back."""
         vae: Any = pipe.components.get("vae")
         if vae is None or not callable(getattr(vae, "enable_tiling", None)):
-            raise SettingsError(f"vae_tiling needs a VAE with enable_tiling, and {type(pipe).__name__} has none")
-        given = {_ARGUMENTS[name]: value for name, value in dataclasses.asdict(self).items() if value is not None}
+            raise SettingsError(
+                f"vae_tiling needs a VAE with enable_tiling, and {type(pipe).__name__} has none"
+            )
+        given = {
+            _ARGUMENTS[name]: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
         known = inspect.signature(vae.enable_tiling).parameters
         missing = [ours for ours, theirs in _ARGUMENTS.items() if theirs in given and theirs not in known]
         if missing:
             raise SettingsError(f"the VAE {type(vae).__name__} cannot set {', '.join(missing)} of vae_tiling")
-        before = {name: value for name, value in vars(vae).items() if name.startswith("tile_") or name == "use_tiling"}
+        before = {
+            name: value
+            for name, value in vars(vae).items()
+            if name.startswith("tile_") or name == "use_tiling"
+        }
         sizes = {ours: given.get(theirs, before.get(theirs)) for ours, theirs in _ARGUMENTS.items()}
         _check_sizes(sizes, vae)
         vae.enable_tiling(**given)
@@ -112,4 +120,6 @@ def _check_sizes(sizes: dict[str, Any], vae: Any) -> None:
 def _sentence(sizes: dict[str, Any]) -> str:
     if None in sizes.values():
         return "the VAE decodes in tiles of its own default size"
-    return "the VAE decodes in tiles of {tile_height}x{tile_width} pixels every {stride_height}x{stride_width}".format(**sizes)
+    return "the VAE decodes in tiles of {tile_height}x{tile_width} pixels every {stride_height}x{stride_width}".format(
+        **sizes
+    )

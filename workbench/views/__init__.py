@@ -1,6 +1,6 @@
-"""Figures of plans and costs. Each is `_info(data)`, which is pure, then `_figure(info)`, which only draws.
+"""Figures of plans and costs, and tables of costs and runs for a notebook.
 
-plotly is imported when the first figure is asked for.
+Each figure is `_info(data)`, which is pure, then `_figure(info)`, which only draws. plotly is imported when the first one is asked for.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench.views._compare import plot_compare
     from workbench.views._front import plot_front
     from workbench.views._memory import plot_memory
+    from workbench.views._show import show
     from workbench.views._time import plot_time
 
-__all__ = ["plot_compare", "plot_front", "plot_memory", "plot_time"]
+__all__ = ["plot_compare", "plot_front", "plot_memory", "plot_time", "show"]
 
 _HOME = {
     "plot_compare": "workbench.views._compare",
     "plot_front": "workbench.views._front",
     "plot_memory": "workbench.views._memory",
     "plot_time": "workbench.views._time",
+    "show": "workbench.views._show",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a figure at its first use (PEP 562)."""
+    """Loads a view at its first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -34,5 +36,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The figures, loaded or not."""
+    """The views, loaded or not."""
     return sorted(set(__all__) | set(globals()))

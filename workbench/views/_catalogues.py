@@ -51,7 +51,7 @@ def devices_report() -> Report:
     columns = (
         Column(title="name", is_short=True),
         Column(title="memory\nGiB", is_number=True),
-        Column(title="bandwidth\nGB/s", is_number=True),
+        Column(title="memory\nGB/s", is_number=True),
         *(
             Column(title=f"{dtype}\n{'TOPS' if dtype == 'int8' else 'TFLOPS'}", is_number=True)
             for dtype in _RATES

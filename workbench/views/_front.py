@@ -165,7 +165,9 @@ def _add_others(figure: go.Figure, info: _FrontInfo) -> None:
 def _add_front(figure: go.Figure, info: _FrontInfo) -> None:
     x = [point.seconds / info.unit.seconds for point in info.points]
     values: dict[int, list[float]] = {
-        1: [point.caution for point in info.points], 2: [point.required_gib for point in info.points]}
+        1: [point.caution for point in info.points],
+        2: [point.required_gib for point in info.points],
+    }
     for row, y in values.items():
         if row == 1:  # a staircase: between two points of a front there is nothing better than their corner
             line = {"color": SOFT, "width": 1, "shape": "hv"}

@@ -1,0 +1,122 @@
+"""Every technique keeps the contract: undone without a trace, predicted op for op, as exact as it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.techniques import (
+    ALL,
+    AbstractTechnique,
+    Attention,
+    Dtype,
+    Offload,
+    Quantization,
+    Settings,
+    Steps,
+    TemporalChunks,
+    VaeSlicing,
+    VaeTiling,
+)
+from workbench.techniques._kinds import is_installed
+from workbench.testing import contract
+
+
+def both(kind: str) -> Quantization:
+    return Quantization(components={"transformer": kind, "text_encoder": kind})
+
+
+INSTANCES: tuple[AbstractTechnique, ...] = (
+    Dtype(components={"transformer": "bf16"}),
+    Dtype(components={"vae": "bf16", "text_encoder": "fp16"}),
+    both("int8wo"),
+    both("int8dq"),
+    both("fp8wo"),
+    both("nf4"),
+    both("fp8_storage"),
+    Quantization(components={"vae": "fp8_storage"}),
+    Attention(),
+    Attention(backend="flash"),
+    Attention(backend="math"),
+    VaeTiling(tile_height=32, tile_width=32, stride_height=24, stride_width=16),
+    VaeSlicing(),
+    Steps(count=3),
+    TemporalChunks(frames=5, overlap=4),
+    TemporalChunks(frames=5),
+    Offload(mode="none"),
+    Offload(mode="model"),
+    Offload(mode="sequential"),
+    Offload(mode="group", blocks_per_group=2),
+)
+"""One row per way in which a technique works differently; a new technique adds its own."""
+IDLE: tuple[AbstractTechnique, ...] = (
+    VaeTiling(),
+    TemporalChunks(frames=9, overlap=4),
+    Dtype(components={"vae": "fp32"}),
+)
+"""Instances that have nothing to do at this size."""
+
+if is_installed("bitsandbytes"):
+    INSTANCES += (both("bnb8"),)
+
+
+def name(technique: AbstractTechnique) -> str:
+    return Settings.of([technique]).canonical()
+
+
+def test_every_technique_has_a_row():
+    assert {type(technique) for technique in INSTANCES} == set(ALL)
+
+
+@pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)
+def test_removal_leaves_no_trace(miniature, technique):
+    contract.assert_restores(miniature, technique)
+
+
+@pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)
+def test_the_prediction_is_the_run_op_for_op(miniature, technique):
+    contract.assert_predicts(miniature, technique)
+
+
+@pytest.mark.parametrize("technique", INSTANCES, ids=name)
+def test_output_is_as_exact_as_declared(miniature, technique):
+    contract.assert_output(miniature, technique)
+
+
+@pytest.mark.parametrize("technique", IDLE, ids=name)
+def test_an_idle_technique_changes_nothing(miniature, technique):
+    contract.assert_output(miniature, technique, changes=False, tolerance=0)
+
+
+@pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)
+def test_json_is_canonical(technique):
+    data = technique.to_json()
+    assert type(technique).parse(data) == technique
+    assert type(technique).parse(data).to_json() == data
+    assert hash(type(technique).parse(data)) == hash(technique)
+
+
+ALL_TOGETHER = (
+    Dtype(components={"transformer": "bf16"}),
+    Quantization(components={"transformer": "int8wo", "text_encoder": "nf4"}),
+    Attention(backend="flash"),
+    VaeTiling(tile_height=32, tile_width=32, stride_height=24, stride_width=24),
+    VaeSlicing(),
+    Steps(count=3),
+    TemporalChunks(frames=5, overlap=4),
+    Offload(mode="group", stream=True),
+)
+
+
+def test_all_at_once_keep_the_contract_too(miniature):
+    contract.assert_restores(miniature, *ALL_TOGETHER)
+    contract.assert_predicts(miniature, *ALL_TOGETHER)
+    contract.assert_output(miniature, *ALL_TOGETHER)
+
+
+@pytest.mark.parametrize(
+    "workload", [{"num_frames": 17, "height": 96}, {"guidance_scale": 1.0, "num_videos_per_prompt": 2}]
+)
+def test_other_workloads_are_predicted_too(workload):
+    miniature = contract.Miniature(**workload)
+    contract.assert_predicts(miniature)
+    contract.assert_predicts(miniature, VaeSlicing(), TemporalChunks(frames=5))

@@ -1,0 +1,44 @@
+"""The attention backends as data: what each is called, what it needs, and what it is traced as. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backend:
+    """One implementation of attention."""
+
+    name: str
+    """diffusers' name."""
+    traced_as: str
+    """The backend of PyTorch's own with the same inputs, outputs and scratch memory, which the tracer can follow."""
+    minimum: tuple[int, int] = (0, 0)
+    """Least CUDA compute capability."""
+    minimum_bf16: tuple[int, int] = (0, 0)
+    """Least CUDA compute capability for bf16."""
+    on_cpu: bool = False
+    """Whether the CPU has it too."""
+    half_only: bool = False
+    """Whether it refuses fp32."""
+
+
+_AMPERE = (8, 0)
+
+BACKENDS: Mapping[str, Backend] = {
+    "native": Backend(name="native", traced_as="native", on_cpu=True),
+    # aten/src/ATen/native/transformers/cuda/sdp_utils.cpp: check_sm_version<sm80, ...> for flash and cuDNN; bf16 of the
+    # memory-efficient kernel from sm80 on (check_mem_efficient_hardware_support, less_than_sm80_mem_efficient_dtypes)
+    "flash": Backend(
+        name="_native_flash", traced_as="_native_flash", minimum=_AMPERE, on_cpu=True, half_only=True
+    ),
+    "cudnn": Backend(name="_native_cudnn", traced_as="_native_flash", minimum=_AMPERE, half_only=True),
+    "efficient": Backend(name="_native_efficient", traced_as="_native_efficient", minimum_bf16=_AMPERE),
+    "math": Backend(name="_native_math", traced_as="_native_math", on_cpu=True),
+    # README of SageAttention: Ampere and later
+    "sage": Backend(name="sage", traced_as="_native_flash", minimum=_AMPERE, half_only=True),
+    "xformers": Backend(
+        name="xformers", traced_as="_native_efficient", minimum=(7, 0), minimum_bf16=_AMPERE, half_only=True
+    ),
+}
