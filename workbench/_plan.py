@@ -15,6 +15,7 @@ from workbench.models import DEFAULT_MODEL, Workload
 from workbench.search import Candidate
 from workbench.search import Plan as Plan
 from workbench.search._study import Evaluated, choose, run
+from workbench.search._words import describe_choice
 from workbench.search.caution import TOLERATED, caution
 from workbench.search.pareto import front
 from workbench.search.space import Space
@@ -91,6 +92,7 @@ def plan(
         trials=len(evaluated.all),
         seconds=time.perf_counter() - started,
         ranking=ranking,
+        choice=describe_choice(device, vram_gb),
     )
 
 

@@ -23,6 +23,7 @@ def weights() -> Callable[..., Weights]:
     def make(total: int, blocks: tuple[int, ...] = (), leaf: int = 0) -> Weights:
         return Weights(
             total_bytes=total,
+            pinned_bytes=2 * total,
             reserved_bytes=total,
             largest_leaf_bytes=leaf or total,
             blocks=blocks,

@@ -49,7 +49,9 @@ def module_signature(module: nn.Module, cache: dict[int, Hashable]) -> Hashable:
     """Structure of a module and everything below it; equal signatures mean interchangeable modules."""
     key = id(module)
     if key not in cache:
-        children = [(name, child and module_signature(child, cache)) for name, child in module._modules.items()]
+        children = [
+            (name, child and module_signature(child, cache)) for name, child in module._modules.items()
+        ]
         cache[key] = hash((_own_state(module), tuple(children)))
     return cache[key]
 

@@ -242,4 +242,6 @@ def ops_to_json(ops: OpCounts) -> list[list[Any]]:
 
 def ops_from_json(data: list[list[Any]]) -> OpCounts:
     """The inverse of `ops_to_json`."""
-    return tuple((Op(row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]), row[8]), row[0]) for row in data)
+    return tuple(
+        (Op(row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]), row[8]), row[0]) for row in data
+    )

@@ -20,9 +20,6 @@ MARGIN_FRACTION = 0.04
 denoisers, 0.3 % for autoencoders), rounded up."""
 PROCESS_RAM_BYTES = round(0.4 * GIB)
 """Resident memory of a Python process that has imported torch and diffusers (0.39 GB, measured: torch 2.13, CPU build)."""
-STREAM_RAM_FACTOR = 3.0
-"""Host RAM of weights offloaded with a stream, as a multiple of their size: pinned copies; 2.5-3 measured by diffusers' authors
-(diffusers pull request 13381), the upper end taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,11 +230,15 @@ def _transfer(
 
 
 def _host_ram(weights: Mapping[str, Weights], residency: Residency) -> int:
-    """Host RAM at its highest: offloaded weights, or the largest component on its way to the GPU while loading."""
-    offloaded = 0.0
+    """Host RAM at its highest: offloaded weights, or the largest component on its way to the GPU while loading.
+
+    With a stream, diffusers pins a copy of every weight before the first call, while the originals are still there; with the pinned
+    allocator's rounding that gives the 2.5-3 times the weights that its authors measured (diffusers pull request 13381).
+    """
+    offloaded = 0
     for name, held in weights.items():
         placement = residency.of(name)
         if placement.mode != "resident":
-            offloaded += held.total_bytes * (STREAM_RAM_FACTOR if placement.stream else 1.0)
+            offloaded += held.total_bytes + (held.pinned_bytes if placement.stream else 0)
     loading = max((held.total_bytes for held in weights.values()), default=0)
-    return PROCESS_RAM_BYTES + round(max(offloaded, loading))
+    return PROCESS_RAM_BYTES + max(offloaded, loading)

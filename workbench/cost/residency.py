@@ -59,6 +59,9 @@ class Weights:
     """Sum over storages, each rounded up to the allocator's 512 bytes."""
     reserved_bytes: int
     """What the caching allocator reserves when they are loaded one by one."""
+    pinned_bytes: int
+    """What a copy in pinned host memory takes: PyTorch's pinned allocator rounds each request up to a power of two
+    (aten/src/ATen/core/CachingHostAllocator.h)."""
     largest_leaf_bytes: int
     """Weights of the largest module without children."""
     blocks: tuple[int, ...]

@@ -56,6 +56,7 @@ def weigh(component: nn.Module) -> Weights:
     return Weights(
         total_bytes=sum(by_module.values()),
         reserved_bytes=allocator.peak_reserved,
+        pinned_bytes=sum(1 << (size - 1).bit_length() for size in sizes if size),
         largest_leaf_bytes=max(
             (by_module[id(m)] for m in component.modules() if next(m.children(), None) is None), default=0
         ),

@@ -67,10 +67,11 @@ class TemporalWindow:
                 for name, value in part.arguments.items():
                     part.arguments[name] = _cut(name, value, start, frames, total)
                 result = forward(*part.args, **part.kwargs)
-                del part
                 whole = _blend(whole, result[0], start, end, total)
+                wrapped = _wrapper(result)
+                del part, result  # or this window's tensors would live while the next one computes
                 end = start + frames
-            return _like(result, whole)
+            return wrapped(whole)
 
         return windowed
 
@@ -100,8 +101,11 @@ def _blend(whole: Tensor | None, part: Tensor, start: int, end: int, total: int)
     return whole
 
 
-def _like(result: Any, whole: Tensor | None) -> Any:
-    """A result of the same kind (a tuple, or one of diffusers' output classes) that holds the whole clip."""
+def _wrapper(result: Any) -> Callable[[Tensor | None], Any]:
+    """Makes a result of the same kind (a tuple, or one of diffusers' output classes) around another tensor."""
     if isinstance(result, tuple):
-        return (whole, *result[1:])
-    return type(result)(**{**result, next(iter(result)): whole})
+        rest = result[1:]
+        return lambda whole: (whole, *rest)
+    kind, (first, *names) = type(result), list(result)
+    others = {name: result[name] for name in names}
+    return lambda whole: kind(**{first: whole, **others})

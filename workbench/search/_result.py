@@ -34,6 +34,16 @@ class Candidate:
         """This configuration as a profile that applies to a real pipeline."""
         return Profile.of(self.cost, name=name)
 
+    def __str__(self) -> str:
+        from workbench.search._render_text import render_cost
+
+        return render_cost(self.cost)
+
+    def _repr_html_(self) -> str:
+        from workbench.search._render_html import render_cost
+
+        return render_cost(self.cost)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -54,6 +64,8 @@ class Plan:
     """How long the search took."""
     ranking: str
     """How `best` was chosen."""
+    choice: str = ""
+    """How the card was chosen, `"a typical 12 GB card"`; empty when the caller named it."""
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, the keys of design.md section 4."""
@@ -102,12 +114,12 @@ class Plan:
     def __str__(self) -> str:
         from workbench.search._render_text import render_plan
 
-        return render_plan(self)
+        return render_plan(self, self.choice)
 
     def _repr_html_(self) -> str:
         from workbench.search._render_html import render_plan
 
-        return render_plan(self)
+        return render_plan(self, self.choice)
 
 
 def _json(candidate: Candidate | None) -> dict[str, Any] | None:

@@ -24,12 +24,14 @@ VERSION = "space-1"
 OFFLOADS: Mapping[str, dict[str, Any] | None] = {
     "none": None,
     "model": {"mode": "model"},
+    "text": {"mode": "group", "blocks_per_group": 4, "components": "text_encoder"},
     "sequential": {"mode": "sequential"},
     "group-1": {"mode": "group", "blocks_per_group": 1},
     "group-4": {"mode": "group", "blocks_per_group": 4},
     "group-1-stream": {"mode": "group", "blocks_per_group": 1, "stream": True},
 }
-"""Offload modes by the name that a point uses."""
+"""Offload modes by the name that a point uses. `text` moves only what encodes the prompt, which computes once and is often the
+largest component; the denoiser, which computes at every step, stays."""
 
 TILES: Mapping[str, dict[str, int] | None] = {
     "off": None,
@@ -60,6 +62,7 @@ class Space:
             "offload": tuple(OFFLOADS),
             "denoiser": DENOISER_QUANTIZATIONS,
             "text": TEXT_QUANTIZATIONS,
+            "half": _halves(spec, device),
             "vae_dtype": _vae_dtypes(spec),
             "tiles": tuple(TILES),
             "window": (0, *_windows(spec, workload)),
@@ -89,7 +92,7 @@ class Space:
         data: dict[str, Any] = {}
         offload = OFFLOADS[str(point["offload"])]
         if offload is not None:
-            data["offload"] = offload
+            data["offload"] = self._named_components(offload)
         tiles = TILES[str(point["tiles"])]
         if tiles is not None:
             data["vae_tiling"] = tiles
@@ -98,15 +101,25 @@ class Space:
         quantization = {name: kind for name, kind in quantization.items() if kind != "none"}
         if quantization:
             data["quantization"] = quantization
-        documented = self.spec.component("vae").dtype
-        if point["vae_dtype"] != documented:
-            data["dtype"] = {"vae": point["vae_dtype"]}
+        dtypes = {name: str(point["half"]) for name in self._denoisers()} | {"vae": str(point["vae_dtype"])}
+        changed = {
+            name: kind
+            for name, kind in dtypes.items()
+            if kind not in ("documented", self.spec.component(name).dtype)
+        }
+        if changed:
+            data["dtype"] = changed
         if point["window"]:
             window = int(point["window"])
             data["temporal_chunks"] = {"frames": window, "overlap": _overlap(self.spec, window)}
         if point["steps"] != self.workload.steps:
             data["steps"] = {"count": point["steps"]}
         return Settings.parse(data)
+
+    def _named_components(self, offload: Mapping[str, Any]) -> dict[str, Any]:
+        """Offload parameters with the role in `components` replaced by the model's own component names."""
+        role = offload.get("components")
+        return {**offload, "components": self._named(role)} if role else dict(offload)
 
     def _denoisers(self) -> list[str]:
         return [*self._named("transformer"), *self._named("unet")]
@@ -119,6 +132,16 @@ def _vae_dtypes(spec: ModelSpec) -> tuple[str, ...]:
     """The documented dtype, and bf16 beside a documented fp32."""
     documented = spec.component("vae").dtype
     return (documented, "bf16") if documented == "fp32" else (documented,)
+
+
+def _halves(spec: ModelSpec, device: Device) -> tuple[str, ...]:
+    """The documented dtype of the denoiser, and fp16 beside bf16 on a card without bf16 units and fused bf16 attention."""
+    documented = {part.dtype for part in spec.components if part.name.startswith(("transformer", "unet"))}
+    return (
+        ("documented", "fp16")
+        if documented == {"bf16"} and "bf16" not in device.dense_flops
+        else ("documented",)
+    )
 
 
 def _step_counts(workload: Workload) -> tuple[int, ...]:

@@ -30,13 +30,25 @@ class Kind:
     """A package beyond torchao without which it cannot even be traced."""
     cuda_package: str | None = None
     """A package without which it cannot run on a CUDA device."""
+    caveat: str = ""
+    """What a prediction cannot contain, as a sentence; empty if there is nothing to say."""
     effect: Effect = UNKNOWN
 
+
+_SYNCHRONISES = (
+    "int8dq outside torch.compile makes torchao 0.18 print every layer's activations to look at their type "
+    "(torchao/kernel/intmm.py, safe_int_mm), which waits for the GPU; the predicted time is without that"
+)
 
 KINDS: Mapping[str, Kind] = {
     "int8wo": Kind(title="int8 weights, one scale per output channel", effect=_INT8),
     # torch._int_mm goes through cuBLASLt's int8 kernels, which Turing brought
-    "int8dq": Kind(title="int8 weights and activations (scaled per token)", minimum=(7, 5), effect=_INT8),
+    "int8dq": Kind(
+        title="int8 weights and activations (scaled per token)",
+        minimum=(7, 5),
+        caveat=_SYNCHRONISES,
+        effect=_INT8,
+    ),
     "fp8wo": Kind(title="float8 weights, one scale per output channel"),
     # torchao/quantization/quant_api.py, _check_hardware_support
     "fp8dq": Kind(title="float8 weights and activations", minimum=(8, 9), only_bf16=True, only_cuda=True),

@@ -7,6 +7,7 @@ back. It is registered under diffusers' own name, so that `model.dtype` and grou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from diffusers.hooks.hooks import HookRegistry
 from diffusers.hooks.layerwise_casting import LayerwiseCastingHook
 from torch import Tensor, nn
 
-from workbench.techniques._tensors import forget_hooks, kept, put_back
+from workbench.techniques._tensors import forget_hooks, kept, put_back, with_registry
 
 NAME = "layerwise_casting"
 """diffusers/models/modeling_utils.py looks the hook up by this name."""
@@ -60,14 +61,11 @@ class StoredSmallHook(LayerwiseCastingHook):
         return output
 
 
-def store_small(layer: nn.Module, storage_dtype: torch.dtype) -> None:
-    """Hooks a layer, which computes in the dtype that it has now."""
+def store_small(layer: nn.Module, storage_dtype: torch.dtype) -> Callable[[], None]:
+    """Hooks a layer, which computes in the dtype that it has now; the result takes the hook off again."""
+    before = with_registry(layer)
     compute_dtype = next(layer.parameters()).dtype
     HookRegistry.check_if_exists_or_initialize(layer).register_hook(
         StoredSmallHook(storage_dtype, compute_dtype), NAME
     )
-
-
-def restore(layer: nn.Module) -> None:
-    """Takes the hook off a layer again."""
-    forget_hooks(layer, (NAME,))
+    return lambda: forget_hooks(layer, (NAME,), before)

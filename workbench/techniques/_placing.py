@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from workbench.techniques._tensors import drop_plain_forward, forget_hooks, modules_of, move, stores
+from workbench.techniques._tensors import (
+    drop_plain_forward,
+    forget_hooks,
+    modules_of,
+    move,
+    stores,
+    with_registry,
+)
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -71,26 +78,26 @@ def by_group(
         "num_blocks_per_group": blocks_per_group,
         "use_stream": stream,
     }
-    hooked = []
+    hooked: list[tuple[nn.Module, frozenset[nn.Module]]] = []
     for name, module in modules_of(pipe).items():
         if name not in grouped:
             move(module, device)
             continue
         if callable(getattr(module, "enable_group_offload", None)):
+            hooked.append((module, with_registry(module)))
             module.enable_group_offload(**options)
-            hooked.append(module)
             continue
         owner = _block_owner(module)
         inside = {id(store[key]) for _, store, key in stores(owner)}
         for _, store, key in stores(module):
             if id(store[key]) not in inside:
                 store[key].data = store[key].data.to(device)
+        hooked.append((owner, with_registry(owner)))
         apply_group_offloading(owner, **options)
-        hooked.append(owner)
 
     def undo() -> None:
-        for module in hooked:
-            forget_hooks(module, _GROUP_HOOKS)
+        for module, before in hooked:
+            forget_hooks(module, _GROUP_HOOKS, before)
 
     return undo
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models._quiet import quiet_imports
-from workbench.techniques._layerwise import restore, store_small
+from workbench.techniques._layerwise import store_small
 from workbench.techniques._tensors import kept
 from workbench.techniques._torchao_tensors import NF4_BLOCK, BitsandbytesInt8Tensor, Nf4Tensor
 
@@ -41,20 +41,20 @@ def quantize(component: nn.Module, kind: str) -> tuple[int, tuple[str, ...], Und
         How many layers were changed, the names of those that were left out (last parts, once each), and how to undo it.
     """
     chosen, skipped = _layers(component, kind)
+    undone: list[Undo] = []
     originals: list[tuple[nn.Module, nn.Parameter, Tensor]] = []
     laid_out: dict[tuple[torch.Size, torch.dtype], Any] = {}
     for layer in chosen:
         if kind == "fp8_storage":
-            store_small(layer, torch.float8_e4m3fn)
+            undone.append(store_small(layer, torch.float8_e4m3fn))
         else:
             original = layer.weight
             originals.append((layer, original, kept(original.data)))
             layer.weight = nn.Parameter(_packed_like(original, kind, laid_out), requires_grad=False)
 
     def undo() -> None:
-        if kind == "fp8_storage":
-            for layer in chosen:
-                restore(layer)
+        for undo_layer in undone:
+            undo_layer()
         for layer, original, data in originals:
             original.data = data.to(layer.weight.device)
             layer.weight = original

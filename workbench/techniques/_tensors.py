@@ -45,20 +45,25 @@ def put_back(store: dict[str, Any], key: str, original: Tensor) -> None:
     store[key].data = original if original.is_meta else original.to(store[key].device)
 
 
-def forget_hooks(module: nn.Module, names: tuple[str, ...]) -> None:
-    """Takes diffusers hooks of these names off a module and everything below it, and leaves no trace of the hook registry.
+def with_registry(module: nn.Module) -> frozenset[nn.Module]:
+    """Parts of a module that have a registry of diffusers hooks; pipelines make one on their denoiser in passing."""
+    return frozenset(part for part in module.modules() if "_diffusers_hook" in vars(part))
+
+
+def forget_hooks(module: nn.Module, names: tuple[str, ...], before: frozenset[nn.Module]) -> None:
+    """Takes diffusers hooks of these names off a module and everything below it.
 
     diffusers has no public way to switch off group offloading or layerwise casting.
+
+    Args:
+        before: what `with_registry` said before the hooks were put on; the other registries go.
     """
-    for part in module.modules():
-        registry = vars(part).get("_diffusers_hook")
-        if registry is None:
-            continue
+    for part in with_registry(module):
         for name in names:
-            registry.remove_hook(name, recurse=False)
-        if not registry.hooks:
+            part._diffusers_hook.remove_hook(name, recurse=False)
+        if part not in before:
             del part._diffusers_hook
-            drop_plain_forward(part)
+        drop_plain_forward(part)
 
 
 def drop_plain_forward(module: nn.Module) -> None:

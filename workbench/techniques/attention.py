@@ -94,6 +94,15 @@ class Attention(AbstractTechnique):
                 handle.did(f"attention {self.backend} was not set for {name}: {why_not}")
         return handle
 
+    def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
+        """A backend of another package is priced as one of PyTorch's."""
+        backend = BACKENDS[self.backend]
+        if backend.name.startswith(("native", "_native")):
+            return ()
+        return (
+            f"attention {self.backend} is priced as {backend.traced_as}; scratch memory of its own is not included",
+        )
+
     def effect(self) -> Effect:
         """Exact to rounding, but for kernels that quantise."""
         return UNKNOWN if self.backend == "sage" else EXACT

@@ -107,6 +107,16 @@ class Quantization(AbstractTechnique):
             handle.did(f"{name}: {done} layers hold {KINDS[kind].title}{left}", undo)
         return handle
 
+    def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
+        """Packages that the run will need, and what the prediction leaves out."""
+        kinds = dict.fromkeys(self.components.values())
+        on_gpu = device is not None and device.compute_capability is not None
+        needed = (why_not_here(kind, weightless=False, cuda=True) for kind in kinds) if on_gpu else ()
+        return (
+            *(KINDS[kind].caveat for kind in kinds if KINDS[kind].caveat),
+            *(why for why in needed if why),
+        )
+
     def effect(self) -> Effect:
         """The worst that is known; unknown if it is unknown of one kind in use."""
         effects = [KINDS[kind].effect for kind in self.components.values()]

@@ -1,0 +1,243 @@
+"""Quantised weights: what they hold, what is left alone, what cannot act here, and what the tracer makes of each kind."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from workbench._errors import SettingsError, UnknownNameError
+from workbench.cost._memo import Memo
+from workbench.cost.rehearsal import Target, record, rehearse
+from workbench.cost.weigh import stored_parts, weigh
+from workbench.devices import get as get_device
+from workbench.models import get as get_model
+from workbench.models._build import build_component
+from workbench.techniques import Quantization, Settings, apply_all
+from workbench.techniques._kinds import KINDS, is_installed
+from workbench.testing import contract
+
+needs_bitsandbytes = pytest.mark.skipif(
+    not is_installed("bitsandbytes"), reason="bitsandbytes is an optional extra: quantization"
+)
+PER_WEIGHT = {
+    "int8wo": 1,
+    "int8dq": 1,
+    "fp8wo": 1,
+    "fp8dq": 1,
+    "int4wo": 0.5,
+    "bnb8": 1,
+    "nf4": 0.5,
+    "fp8_storage": 1,
+}
+"""Bytes per weight without scales."""
+
+
+def quantised(kind: str, component: str = "transformer"):
+    return Settings.parse({"quantization": {component: kind}})
+
+
+def weightless(dtype: str):
+    from workbench.models._build import assemble
+    from workbench.models._standins import StandInTokenizer
+
+    spec = get_model("tiny").with_dtypes({"transformer": dtype, "text_encoder": dtype})
+    return assemble(
+        spec, {name: build_component(spec, name) for name in spec.component_names()}, StandInTokenizer()
+    )
+
+
+def test_every_kind_has_a_size_to_check():
+    assert set(PER_WEIGHT) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[needs_bitsandbytes] if kind == "bnb8" else []) for kind in KINDS]
+)
+def test_every_kind_is_laid_out_and_traced_without_weights(kind):
+    pipe = weightless("bf16")
+    handle = apply_all(pipe, quantised(kind))
+    layer = pipe.transformer.blocks[0].ffn.net[2]
+    parts = stored_parts(layer.weight)
+    stored = sum(part.numel() * part.element_size() for part in parts)
+    weights = layer.out_features * layer.in_features
+    if kind == "int4wo":  # torchao pads each row to 1024 weights
+        weights = layer.out_features * 1024
+    scales = 0 if kind == "fp8_storage" else weights // 64 * 4 if kind == "nf4" else layer.out_features * 5
+    scales = weights // 128 * 4 if kind == "int4wo" else scales
+    assert weights * PER_WEIGHT[kind] <= stored <= weights * PER_WEIGHT[kind] + scales
+    assert all(part.is_meta for part in parts)
+    assert "30 layers hold" in handle.report[0]
+    kwargs = {**contract.WORKLOAD, "output_type": "pt"}
+    trace, _ = rehearse(pipe, kwargs, Target("cuda"))
+    assert trace.flops > 0
+    handle.remove()
+    assert type(layer.weight) is nn.Parameter and layer.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["int8wo", "nf4", "fp8_storage"])
+def test_weightless_and_real_hold_the_same_bytes(miniature, kind):
+    settings = Settings.parse({"quantization": {"transformer": kind, "text_encoder": kind}})
+    pipe = miniature.weightless()
+    apply_all(pipe, settings)
+    handle = apply_all(miniature.pipe, settings)
+    try:
+        for name in ("transformer", "text_encoder"):
+            real, predicted = weigh(getattr(miniature.pipe, name)), weigh(getattr(pipe, name))
+            assert real == predicted
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("kind", ["int4wo", "fp8dq"])
+def test_a_kind_for_gpus_says_so_on_a_machine_without(miniature, kind, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = contract.snapshot(miniature.pipe)
+    handle = apply_all(miniature.pipe, quantised(kind))
+    assert handle.report == [
+        f"transformer was not quantised: {kind} has kernels for CUDA devices only, and this machine has none"
+    ]
+    assert contract.snapshot(miniature.pipe) == before
+
+
+@pytest.mark.parametrize(("kind", "package"), [("bnb8", "bitsandbytes")])
+def test_a_missing_package_stops_with_its_command(miniature, kind, package, monkeypatch):
+    monkeypatch.setattr("workbench.techniques._kinds.is_installed", lambda name: name != package)
+    with pytest.raises(SettingsError) as caught:
+        apply_all(miniature.pipe, quantised(kind))
+    assert str(caught.value) == (
+        f"quantization of transformer: {kind} needs the package {package}: "
+        'pip install "diffusion-workbench[quantization]"'
+    )
+
+
+def test_a_component_that_the_pipeline_lacks_is_named(miniature):
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown component of WanPipeline 'unet': allowed are vae, text_encoder, "
+    ):
+        apply_all(miniature.pipe, quantised("int8wo", "unet"))
+
+
+def test_what_is_small_or_sensitive_is_left_alone_and_said(miniature):
+    handle = apply_all(miniature.pipe, quantised("int8wo"))
+    plain = {
+        name
+        for name, layer in miniature.pipe.transformer.named_modules()
+        if isinstance(layer, nn.Linear) and type(layer.weight) is nn.Parameter
+    }
+    handle.remove()
+    assert {name.split(".")[0] for name in plain} == {"condition_embedder", "proj_out"}
+    assert handle.report == [
+        "transformer: 30 layers hold int8 weights, one scale per output channel; left as they are: condition_embedder, proj_out"
+    ]
+
+
+def test_float8_storage_leaves_what_t5_asks_for_its_dtype(miniature):
+    """`wo` tells T5 what to cast its input to: stored in float8, the input would be cast to float8."""
+    handle = apply_all(miniature.pipe, quantised("fp8_storage", "text_encoder"))
+    dtypes = {
+        name: p.dtype
+        for name, p in miniature.pipe.text_encoder.named_parameters()
+        if name.endswith("wo.weight")
+    }
+    dtype = miniature.pipe.text_encoder.dtype
+    handle.remove()
+    assert set(dtypes.values()) == {torch.float32} and dtype == torch.float32
+
+
+def test_float8_storage_is_layerwise_casting_to_diffusers(miniature):
+    from diffusers.hooks.layerwise_casting import _is_layerwise_casting_active
+
+    handle = apply_all(miniature.pipe, quantised("fp8_storage"))
+    active, dtype = _is_layerwise_casting_active(miniature.pipe.transformer), miniature.pipe.transformer.dtype
+    stored = miniature.pipe.transformer.blocks[0].ffn.net[2].weight.dtype
+    handle.remove()
+    assert (active, dtype, stored) == (True, torch.float32, torch.float8_e4m3fn)
+    assert not _is_layerwise_casting_active(miniature.pipe.transformer)
+
+
+def test_float8_storage_computes_what_diffusers_does():
+    from diffusers.hooks import apply_layerwise_casting
+
+    from workbench.techniques._layerwise import store_small
+
+    torch.manual_seed(0)
+    ours, theirs = nn.Sequential(nn.Linear(64, 64)), nn.Sequential(nn.Linear(64, 64))
+    theirs.load_state_dict(ours.state_dict())
+    store_small(ours[0], torch.float8_e4m3fn)
+    apply_layerwise_casting(theirs, torch.float8_e4m3fn, torch.float32, skip_modules_pattern=())
+    x = torch.randn(3, 64)
+    for _ in range(2):
+        assert torch.equal(ours(x), theirs(x))
+
+
+def test_nf4_restores_each_weight_to_within_half_a_level():
+    from workbench.techniques._torchao_tensors import _NF4_CODE, Nf4Tensor, dequantize_nf4
+
+    weight = torch.randn(48, 128, generator=torch.Generator().manual_seed(0))
+    packed = Nf4Tensor.of(weight)
+    back = dequantize_nf4(packed.packed, packed.absmax, 48, 128, torch.float32)
+    gaps = [b - a for a, b in itertools.pairwise(_NF4_CODE)]
+    assert ((back - weight).abs().view(-1, 64) <= packed.absmax[:, None] * max(gaps) / 2 + 1e-6).all()
+    again = Nf4Tensor.of(back)
+    assert torch.equal(again.packed, packed.packed)
+    zeros = Nf4Tensor.of(torch.zeros(4, 64))
+    assert torch.equal(dequantize_nf4(zeros.packed, zeros.absmax, 4, 64, torch.float32), torch.zeros(4, 64))
+
+
+@needs_bitsandbytes
+def test_nf4_has_the_layout_of_bitsandbytes():
+    from bitsandbytes.functional import quantize_4bit
+
+    from workbench.techniques._torchao_tensors import Nf4Tensor, dequantize_nf4
+
+    weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
+    theirs, state = quantize_4bit(weight, blocksize=64, quant_type="nf4", compress_statistics=False)
+    ours = Nf4Tensor.of(weight)
+    assert torch.equal(ours.absmax, state.absmax)
+    same = (ours.packed == theirs.flatten()).float().mean()
+    assert same > 0.999  # a value midway between two levels may round either way
+    ops = torch.ops.bitsandbytes.dequantize_4bit(theirs, state.absmax, 64, "nf4", [64, 128], torch.float32)
+    assert torch.allclose(
+        dequantize_nf4(theirs.flatten(), state.absmax, 64, 128, torch.float32), ops, atol=1e-6
+    )
+
+
+def test_kinds_with_the_same_bytes_are_not_taken_for_one_another(miniature):
+    """int8wo and int8dq store the same tensors and compute differently: one memo must keep them apart."""
+    memo = Memo()
+    walks = {}
+    for kind in ("int8wo", "int8dq"):
+        pipe = miniature.weightless()
+        apply_all(pipe, quantised(kind))
+        settings = quantised(kind)
+        trace, _ = rehearse(pipe, miniature.call_kwargs(settings, output_type="pt"), Target("cpu"), memo)
+        handle = apply_all(miniature.pipe, settings)
+        real = record(miniature.pipe, miniature.call_kwargs(settings, output_type="pt"))
+        handle.remove()
+        contract.assert_same_walk(trace.walk(), real.walk())
+        walks[kind] = trace.num_ops
+    assert walks["int8wo"] != walks["int8dq"]
+
+
+def test_int8_products_are_traced_as_the_targets_kernel():
+    pipe = weightless("bf16")
+    apply_all(pipe, quantised("int8dq"))
+    for target in ("cpu", "cuda"):
+        trace, _ = rehearse(pipe, {**contract.WORKLOAD, "output_type": "pt"}, Target(target))
+        products = [op for op in trace.op_counts() if op.name == "aten._int_mm.default"]
+        assert products and all(op.dtype == "int8" and op.kind == "matmul" for op in products)
+
+
+def test_a_prediction_says_what_it_leaves_out():
+    model, device = get_model("wan2.1-t2v-1.3b"), get_device("rtx-4090")
+    [note] = quantised("int8dq").notes(model, device)
+    assert note.startswith("int8dq outside torch.compile makes torchao 0.18 print")
+    assert quantised("int8wo").notes(model, device) == ()
+
+
+def test_the_worst_known_loss_counts():
+    both = Quantization(components={"transformer": "int8wo", "text_encoder": "int8dq"})
+    assert both.effect().loss_percent == 1.1
