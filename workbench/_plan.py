@@ -70,7 +70,9 @@ def plan(
         "guidance": guidance,
         "batch": batch,
     }
-    workload = Workload.for_model(model, **{name: value for name, value in given.items() if value is not None})
+    workload = Workload.for_model(
+        model, **{name: value for name, value in given.items() if value is not None}
+    )
     chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
     predictor = Predictor(workload)
 
@@ -78,7 +80,8 @@ def plan(
         cost = predictor.cost(settings, chosen)
         return Candidate(settings=settings, cost=cost, caution=caution(settings.to_json(), workload.steps))
 
-    evaluated = Evaluated(Space.of(predictor.spec, workload, chosen), price)
+    space = Space.of(predictor.spec, workload, chosen)
+    evaluated = Evaluated(space, price)
     study = run(evaluated, chosen, trials=trials, seed=seed, storage=storage)
     wanted = tuple(c for c in evaluated.all if _is_wanted(c, max_seconds, min_quality))
     best, ranking = _best(wanted, objectives)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +69,19 @@ def test_leaves_move_for_every_call(
     assert priced.stages[1].weights_bytes == 11 * GIB + 128 * MIB
     moved = 10 * transfer_seconds(4 * GIB, device, pinned=False)
     assert priced.stages[1].by_kind_s["transfer"] == pytest.approx(moved)
+
+
+def test_leaves_move_for_every_pass_through_the_weights(
+    log: CallLog, calls: dict[str, CallSummary], three: dict[str, Weights], device: Device
+) -> None:
+    windowed = {**calls, "transformer": dataclasses.replace(calls["transformer"], passes=3)}
+    for mode in ("leaves", "blocks"):
+        placed = Residency().placed("transformer", Placement(mode=mode))
+        once = price(log, calls, three, placed, device).stages[1].by_kind_s["transfer"]
+        thrice = price(log, windowed, three, placed, device).stages[1].by_kind_s["transfer"]
+        assert thrice == pytest.approx(3 * once)
+    placed = whole("transformer")
+    assert price(log, windowed, three, placed, device) == price(log, calls, three, placed, device)
 
 
 def test_stream_hides_transfers_behind_compute(

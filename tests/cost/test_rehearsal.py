@@ -113,6 +113,16 @@ def test_replayed_denoiser_equals_the_full_trace_at_every_op() -> None:
         )
 
 
+def test_passes_count_frames_tiles_and_windows() -> None:
+    vae = build_component(get("tiny"), "vae")
+    call = call_of("vae", "AutoencoderKLWan.decode", (1, 16, 5, 8, 8), dtype=torch.float32, return_dict=False)
+    assert retrace(call, vae, Target()).passes() == 5  # frame by frame
+    vae.enable_tiling(32, 32, 32, 32)
+    assert retrace(call, vae, Target()).passes() == 5 * 4
+    denoiser = build_component(get("wan2.1-t2v-1.3b"), "transformer")
+    assert retrace(denoiser_call(480, 832), denoiser, Target()).passes() == 1
+
+
 def test_math_attention_materialises_the_score_matrix() -> None:
     module = build_component(get("wan2.1-t2v-1.3b"), "transformer")
     flash = retrace(denoiser_call(480, 832), module, Target("cuda", "flash"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_larger_caps_never_give_slower_plans(model: str) -> None:
         best = wb.plan(vram_gb=cap, device="h100-80gb", model=model, trials=8, **size).best
         assert best is not None and best.cost.required_vram_bytes <= cap * 2**30
         seconds.append(best.cost.total_s)
-    assert all(later <= earlier * 1.001 for earlier, later in zip(seconds, seconds[1:], strict=False)), seconds
+    assert all(later <= earlier * 1.001 for earlier, later in itertools.pairwise(seconds)), seconds
 
 
 def test_nothing_fits_2_gib_and_the_nearest_miss_says_by_how_much() -> None:
@@ -100,7 +101,9 @@ def test_study_in_a_journal_file_resumes(tmp_path: Path) -> None:
     first = wb.plan(vram_gb=12, trials=2, storage=storage)
     again = wb.plan(vram_gb=12, trials=2, storage=storage)
     assert len(again.study.trials) > len(first.study.trials) - 1
-    assert [t.params for t in again.study.trials[: len(first.study.trials)]] == [t.params for t in first.study.trials]
+    assert [t.params for t in again.study.trials[: len(first.study.trials)]] == [
+        t.params for t in first.study.trials
+    ]
 
 
 def test_dataset_of_the_front(plan: wb.Plan) -> None:
@@ -124,14 +127,18 @@ def test_dataset_of_the_front(plan: wb.Plan) -> None:
         ({"min_quality": 120}, InputError, "min_quality must be a number of per cent from 0 to 100, got 120"),
     ],
 )
-def test_bad_input_says_what_is_allowed(kwargs: dict[str, object], error: type[Exception], message: str) -> None:
+def test_bad_input_says_what_is_allowed(
+    kwargs: dict[str, object], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error) as caught:
         wb.plan(**kwargs)  # type: ignore[arg-type]
     assert str(caught.value) == message
 
 
 def test_unknown_model_offers_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"^unknown model 'wan2\.1-1\.3b': did you mean wan2\.1-t2v-1\.3b"):
+    with pytest.raises(
+        UnknownNameError, match=r"^unknown model 'wan2\.1-1\.3b': did you mean wan2\.1-t2v-1\.3b"
+    ):
         wb.plan(vram_gb=12, model="wan2.1-1.3b")
 
 

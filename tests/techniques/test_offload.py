@@ -100,6 +100,8 @@ def test_layers_are_offloaded_one_at_a_time_whatever_they_hold(miniature, cpu_as
     without = Settings.parse(
         {} if kind is None else {"quantization": {"transformer": kind, "text_encoder": kind}}
     )
+    assert miniature.baseline is not None
+    before = contract.snapshot(miniature.pipe)
     handle = apply_all(miniature.pipe, without)
     expected = miniature.frames(without)
     handle.remove()
@@ -108,6 +110,9 @@ def test_layers_are_offloaded_one_at_a_time_whatever_they_hold(miniature, cpu_as
     assert hooked(miniature.pipe) == {"transformer", "text_encoder", "vae"}
     handle.remove()
     assert hooked(miniature.pipe) == set()
+    assert contract.snapshot(miniature.pipe) == before
+    encoder = miniature.pipe.text_encoder
+    assert encoder.shared.weight is encoder.encoder.embed_tokens.weight  # still tied
     assert np.array_equal(miniature.frames(Settings()), miniature.baseline)
 
 

@@ -134,6 +134,12 @@ def test_what_is_small_or_sensitive_is_left_alone_and_said(miniature):
     ]
 
 
+def test_a_component_without_linear_layers_is_said_to_stay_as_it_is(miniature):
+    handle = apply_all(miniature.pipe, quantised("int8wo", "vae"))
+    assert handle.report == ["vae: int8wo changed nothing, there is no layer that it can pack"]
+    handle.remove()
+
+
 def test_float8_storage_leaves_what_t5_asks_for_its_dtype(miniature):
     """`wo` tells T5 what to cast its input to: stored in float8, the input would be cast to float8."""
     handle = apply_all(miniature.pipe, quantised("fp8_storage", "text_encoder"))
@@ -228,7 +234,10 @@ def test_int8_products_are_traced_as_the_targets_kernel():
     for target in ("cpu", "cuda"):
         trace, _ = rehearse(pipe, {**contract.WORKLOAD, "output_type": "pt"}, Target(target))
         products = [op for op in trace.op_counts() if op.name == "aten._int_mm.default"]
-        assert products and all(op.dtype == "int8" and op.kind == "matmul" for op in products)
+        dtypes = (
+            ("int8",) if target == "cuda" else ("int8", "uint8")
+        )  # a CPU with VNNI wants unsigned activations
+        assert products and all(op.dtype in dtypes and op.kind == "matmul" for op in products)
 
 
 def test_a_prediction_says_what_it_leaves_out():
@@ -241,3 +250,20 @@ def test_a_prediction_says_what_it_leaves_out():
 def test_the_worst_known_loss_counts():
     both = Quantization(components={"transformer": "int8wo", "text_encoder": "int8dq"})
     assert both.effect().loss_percent == 1.1
+
+
+def test_a_failure_half_way_leaves_everything_as_it_was(miniature, monkeypatch):
+    from workbench.techniques import _quantizers
+
+    packed, left = _quantizers._packed, iter(range(3))
+
+    def fails_at_the_fourth(weight, kind):
+        if next(left, None) is None:
+            raise MemoryError("no room for another weight")
+        return packed(weight, kind)
+
+    monkeypatch.setattr(_quantizers, "_packed", fails_at_the_fourth)
+    before = contract.snapshot(miniature.pipe)
+    with pytest.raises(MemoryError, match=r"^no room for another weight$"):
+        apply_all(miniature.pipe, quantised("int8wo"))
+    assert contract.snapshot(miniature.pipe) == before

@@ -57,6 +57,17 @@ def test_the_report_has_the_sizes(miniature):
     assert not miniature.pipe.vae.use_tiling
 
 
+def test_tiles_that_are_larger_than_the_frames_are_said_to_do_nothing(miniature):
+    for parameters, said in (
+        ({}, ["vae_tiling changed nothing: the frames are no larger than a tile"]),
+        ({"tile_height": 32, "tile_width": 32, "stride_height": 24, "stride_width": 24}, []),
+    ):
+        handle = apply_all(miniature.pipe, tiled(**parameters))
+        miniature.frames(Settings())
+        assert handle.report[1:] == said
+        handle.remove()
+
+
 def test_a_pipeline_without_a_vae_gets_a_sentence(miniature):
     pipe = miniature.weightless()
     pipe.register_modules(vae=None)

@@ -8,9 +8,9 @@ one. `lowered` shadows these few functions and calls the kernel that the target 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -46,31 +46,17 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _integer_products(target: str) -> Iterator[None]:
-    """Sends products of int8 matrices to the target's kernel; by device both torchao and PyTorch would take a slow fallback.
+def _integer_products(target: str) -> AbstractContextManager[Any]:
+    """Sends torchao's products of int8 matrices to the target's kernel (torchao/kernel/intmm.py).
 
-    For the CPU torchao asks whether its operands are there (torchao/kernel/intmm.py); for CUDA PyTorch's `out_dtype` asks whether
-    they are on a GPU before it takes `_int_mm` (torch/_higher_order_ops/out_dtype.py).
+    For the CPU it asks where its operands are; for CUDA it calls `out_dtype`, which takes `_int_mm` for operands on a GPU only.
     """
-    with contextlib.ExitStack() as stack:
-        if target == "cpu":
-            stack.enter_context(
-                mock.patch(
-                    "torchao.kernel.intmm._is_device", lambda wanted, device: str(device) in (wanted, "meta")
-                )
-            )
-        else:
-            # by path of the module: the package exports a function of the same name
-            out_dtype = importlib.import_module("torch._higher_order_ops.out_dtype")
-            stack.enter_context(mock.patch.object(out_dtype, "is_int_mm", _is_int_mm))
-        yield
-
-
-def _is_int_mm(op: Any, dtype: torch.dtype, args: tuple[Tensor, ...]) -> bool:
-    """The rule of PyTorch's `is_int_mm` but for the device."""
-    return (
-        op is torch.ops.aten.mm.default and dtype == torch.int32 and all(t.dtype == torch.int8 for t in args)
+    if target == "cpu":
+        return mock.patch(
+            "torchao.kernel.intmm._is_device", lambda wanted, device: str(device) in (wanted, "meta")
+        )
+    return mock.patch(
+        "torchao.kernel.intmm.out_dtype", lambda op, dtype, left, right: torch._int_mm(left, right)
     )
 
 

@@ -122,6 +122,11 @@ class Trace:
         found: frozenset[int] = self._memo["freed"]
         return found
 
+    def passes(self) -> int:
+        """How often the busiest module called directly from here runs."""
+        entered = Counter(event[4] for event in self.events if event[0] == ENTER)
+        return max(entered.values(), default=1)
+
     def op_counts(self) -> Counter[Op]:
         """How often each distinct op runs, children included."""
         if "ops" not in self._memo:

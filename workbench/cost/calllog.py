@@ -30,6 +30,9 @@ class CallSummary:
     """What the caching allocator holds for them when nothing limits it."""
     needed_bytes: int
     """The least that it can do with, giving cached segments back when it runs out."""
+    passes: int
+    """How often the call goes through the component's weights: once per window, frame or tile that it computes apart.
+    Weights that come layer by layer come this often."""
     binds: tuple[str, str]
     """(module path, op) at the peak."""
     ops: OpCounts
@@ -43,6 +46,7 @@ class CallSummary:
             peak_bytes=trace.peak(),
             reserved_bytes=reserved,
             needed_bytes=needed_reserved(trace, reserved),
+            passes=trace.passes(),
             binds=trace.argpeak(),
             ops=tuple(trace.op_counts().items()),
         )
@@ -62,7 +66,7 @@ class CallSummary:
         return cls(**{k: data[k] for k in _NUMBERS}, binds=(path, op), ops=ops_from_json(data["ops"]))
 
 
-_NUMBERS = ("name", "peak_bytes", "reserved_bytes", "needed_bytes")
+_NUMBERS = ("name", "peak_bytes", "reserved_bytes", "needed_bytes", "passes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -179,7 +179,10 @@ def _stage_time(
         total = total + once.times(call.count)
         placement = residency.of(call.component)
         share = call.count / max(1, log.num_calls(call.component))
-        expected, low = _transfer(call, placement, weights[call.component], log, device, once, share)
+        waits = _Waits(
+            call=call, passes=calls[call.key].passes, held=weights[call.component], device=device, once=once
+        )
+        expected, low = waits.seconds(placement, log.num_visits(call.component) * share)
         stalls += expected
         stalls_low += low
     seconds = total.expected + stalls
@@ -198,35 +201,39 @@ def _stage_time(
     )
 
 
-def _transfer(
-    call: StageCall,
-    placement: Placement,
-    held: Weights,
-    log: CallLog,
-    device: Device,
-    once: Seconds,
-    share: float,
-) -> tuple[float, float]:
-    """(expected, low) seconds that the GPU waits for weights during this call's repetitions.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Waits:
+    """How long the GPU waits for weights during one call's repetitions in a stage."""
 
-    What moves, by the library that moves it: `whole` goes in and out once per visit from pageable memory; `leaves` goes in for every
-    call and is dropped; `blocks` goes in and out for every call, or with a stream only in, from pinned memory, beside the compute.
-    """
-    if placement == RESIDENT:
-        return 0.0, 0.0
-    one_way = transfer_seconds(held.total_bytes, device, pinned=placement.stream)
-    least = held.total_bytes / device.link_bytes_per_s
-    if placement.mode == "whole":
-        visits = log.num_visits(call.component) * share
-        return 2 * one_way * visits, 2 * least * visits
-    if placement.mode == "leaves":
-        return one_way * call.count, least * call.count
-    if not placement.stream:
-        return 2 * one_way * call.count, 2 * least * call.count
-    groups = held.groups(placement.blocks_per_group)
-    first = max(groups[:2], default=0) / held.total_bytes if held.total_bytes else 0.0
-    hidden = max(0.0, one_way * (1 - first) - once.expected)
-    return (one_way * first + hidden) * call.count, max(0.0, least - once.low) * call.count
+    call: StageCall
+    passes: int
+    held: Weights
+    device: Device
+    once: Seconds
+    """Compute of one repetition."""
+
+    def seconds(self, placement: Placement, visits: float) -> tuple[float, float]:
+        """(expected, low).
+
+        What moves, by the library that moves it: `whole` goes in and out once per visit from pageable memory; `leaves` goes in for
+        every pass and is dropped; `blocks` goes in and out for every pass, or with a stream only in, from pinned memory, beside the
+        compute.
+        """
+        if placement == RESIDENT:
+            return 0.0, 0.0
+        one_way = transfer_seconds(self.held.total_bytes, self.device, pinned=placement.stream)
+        least = self.held.total_bytes / self.device.link_bytes_per_s
+        if placement.mode == "whole":
+            return 2 * one_way * visits, 2 * least * visits
+        passes = self.call.count * self.passes
+        if placement.mode == "leaves":
+            return one_way * passes, least * passes
+        if not placement.stream:
+            return 2 * one_way * passes, 2 * least * passes
+        groups = self.held.groups(placement.blocks_per_group)
+        first = max(groups[:2], default=0) / self.held.total_bytes if self.held.total_bytes else 0.0
+        late = max(0.0, one_way * (1 - first) - self.once.expected / self.passes)
+        return (one_way * first + late) * passes, max(0.0, least - self.once.low / self.passes) * passes
 
 
 def _host_ram(weights: Mapping[str, Weights], residency: Residency) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 from workbench._version import __version__
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the tracer or the entries change, so that older entries are not read."""
 
 TRACED_LIBRARIES = ("torch", "diffusers", "transformers", "torchao", "bitsandbytes")

@@ -21,8 +21,8 @@ Point = Mapping[str, str | int | bool]
 VERSION = "space-1"
 """Part of a study's name: Optuna refuses a stored study whose choices have changed."""
 
-OFFLOADS: Mapping[str, dict[str, Any] | None] = {
-    "none": None,
+OFFLOADS: Mapping[str, dict[str, Any]] = {
+    "none": {"mode": "none"},
     "model": {"mode": "model"},
     "text": {"mode": "group", "blocks_per_group": 4, "components": "text_encoder"},
     "sequential": {"mode": "sequential"},
@@ -59,12 +59,12 @@ class Space:
     def of(cls, spec: ModelSpec, workload: Workload, device: Device) -> Space:
         """The space for a workload on a device: a choice whose technique says that it does not apply is left out."""
         full: dict[str, tuple[str | int, ...]] = {
+            "tiles": tuple(TILES),
+            "vae_dtype": _vae_dtypes(spec),
             "offload": tuple(OFFLOADS),
             "denoiser": DENOISER_QUANTIZATIONS,
             "text": TEXT_QUANTIZATIONS,
             "half": _halves(spec, device),
-            "vae_dtype": _vae_dtypes(spec),
-            "tiles": tuple(TILES),
             "window": (0, *_windows(spec, workload)),
             "steps": _step_counts(workload),
         }
@@ -90,9 +90,8 @@ class Space:
             SettingsError: techniques of the point conflict.
         """
         data: dict[str, Any] = {}
-        offload = OFFLOADS[str(point["offload"])]
-        if offload is not None:
-            data["offload"] = self._named_components(offload)
+        # "none" is said too: a profile must put a pipeline that was loaded on the CPU onto the GPU
+        data["offload"] = self._named_components(OFFLOADS[str(point["offload"])])
         tiles = TILES[str(point["tiles"])]
         if tiles is not None:
             data["vae_tiling"] = tiles

@@ -7,6 +7,7 @@ from workbench._errors import UnknownNameError
 from workbench.techniques._apply import apply_all as apply_all
 from workbench.techniques._conflicts import CONFLICTS as CONFLICTS
 from workbench.techniques._settings import Settings as Settings
+from workbench.techniques._settings import native_attention_kernel as native_attention_kernel
 from workbench.techniques._technique import EXACT as EXACT
 from workbench.techniques._technique import UNKNOWN as UNKNOWN
 from workbench.techniques._technique import AbstractTechnique as AbstractTechnique

@@ -18,11 +18,7 @@ def apply_all(pipe: DiffusionPipeline, settings: Settings) -> Handle:
         One handle for all: its report has every technique's sentences, `remove` undoes them last first.
     """
     whole = Handle()
-    for technique in settings.techniques:
-        try:
-            handle = technique.apply(pipe)
-        except BaseException:
-            whole.remove()
-            raise
-        whole.include(handle)
+    with whole.whole_or_not_at_all():
+        for technique in settings.techniques:
+            whole.include(technique.apply(pipe))
     return whole

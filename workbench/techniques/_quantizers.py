@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models._quiet import quiet_imports
+from workbench.techniques._kinds import KINDS
 from workbench.techniques._layerwise import store_small
+from workbench.techniques._technique import Handle
 from workbench.techniques._tensors import kept
 from workbench.techniques._torchao_tensors import NF4_BLOCK, BitsandbytesInt8Tensor, Nf4Tensor
 
@@ -34,32 +36,36 @@ _INT4_GROUP = 128
 _PER_ROW = torchao.PerRow()
 
 
-def quantize(component: nn.Module, kind: str) -> tuple[int, tuple[str, ...], Undo]:
-    """Quantises a component in place.
+def quantize(component: nn.Module, kind: str, handle: Handle) -> str:
+    """Quantises a component in place; the handle puts each layer's weight back.
 
     Returns:
-        How many layers were changed, the names of those that were left out (last parts, once each), and how to undo it.
+        What was done, for a report.
     """
     chosen, skipped = _layers(component, kind)
-    undone: list[Undo] = []
-    originals: list[tuple[nn.Module, nn.Parameter, Tensor]] = []
     laid_out: dict[tuple[torch.Size, torch.dtype], Any] = {}
     for layer in chosen:
         if kind == "fp8_storage":
-            undone.append(store_small(layer, torch.float8_e4m3fn))
+            handle.undoing(store_small(layer, torch.float8_e4m3fn))
         else:
-            original = layer.weight
-            originals.append((layer, original, kept(original.data)))
-            layer.weight = nn.Parameter(_packed_like(original, kind, laid_out), requires_grad=False)
+            handle.undoing(_replace_weight(layer, _packed_like(layer.weight, kind, laid_out)))
+    if not chosen:
+        return f"{kind} changed nothing, there is no layer that it can pack"
+    left = f"; left as they are: {', '.join(skipped)}" if skipped else ""
+    return f"{len(chosen)} layers hold {KINDS[kind].title}{left}"
+
+
+def _replace_weight(layer: Any, packed: Tensor) -> Undo:
+    original = layer.weight
+    layer.weight = nn.Parameter(packed, requires_grad=False)
+    original.data = kept(original.data)
 
     def undo() -> None:
-        for undo_layer in undone:
-            undo_layer()
-        for layer, original, data in originals:
-            original.data = data.to(layer.weight.device)
-            layer.weight = original
+        if not original.is_meta:
+            original.data = original.data.to(layer.weight.device)
+        layer.weight = original
 
-    return len(chosen), skipped, undo
+    return undo
 
 
 def _layers(component: nn.Module, kind: str) -> tuple[list[Any], tuple[str, ...]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -54,6 +55,10 @@ class Handle:
         if undo is not None:
             self._undo.append(undo)
 
+    def undoing(self, undo: Callable[[], Any]) -> None:
+        """Adds one more thing that `remove` does, before all that were added earlier."""
+        self._undo.append(undo)
+
     def watch(self, sentence: Callable[[], str | None]) -> None:
         """Notes something that is known only once the pipeline has run; None until then."""
         self._sentences.append(sentence)
@@ -62,6 +67,15 @@ class Handle:
         """Takes over what another handle says and undoes; it is undone before everything that was here earlier."""
         self._sentences.extend(other._sentences)
         self._undo.append(other.remove)
+
+    @contextlib.contextmanager
+    def whole_or_not_at_all(self) -> Iterator[None]:
+        """If what happens in here fails, what was done so far is undone."""
+        try:
+            yield
+        except BaseException:
+            self.remove()
+            raise
 
     def remove(self) -> None:
         """Puts the pipeline back as it was, last change first. Removing twice does nothing more."""

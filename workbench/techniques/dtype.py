@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from workbench._errors import SettingsError
+from workbench._errors import SettingsError, UnknownNameError
 from workbench.techniques._checks import check_choice, check_components, read_object
 from workbench.techniques._technique import UNKNOWN, AbstractTechnique, Effect, Handle
 
@@ -85,34 +85,27 @@ class Dtype(AbstractTechnique):
 
     def apply(self, pipe: DiffusionPipeline) -> Handle:
         """Casts in place; the handle puts the very same original tensors back."""
-        from workbench._errors import UnknownNameError
         from workbench.models._build import loading_dtypes
-        from workbench.techniques._tensors import kept, modules_of, stores
+        from workbench.techniques._tensors import kept, modules_of, put_back, stores
 
         handle = Handle()
         modules = modules_of(pipe)
-        for name, value in self.components.items():
-            if name not in modules:
-                raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules)
-            changed: list[Any] = []
-            wanted = loading_dtypes(modules[name], value)
-            for key, store, place in stores(modules[name]):
-                # a tied weight has one of its names in the twin; under the others it is the same tensor
-                target = wanted.get(key, store[place].dtype)
-                if store[place].dtype != target and store[place].is_floating_point():
-                    changed.append((store, place, kept(store[place].data)))
-                    store[place].data = store[place].data.to(target)
-            count = f"{len(changed)} tensors cast" if changed else "it was already"
-            handle.did(f"{name} is in {value} ({count})", functools.partial(_put_back, changed))
+        with handle.whole_or_not_at_all():
+            for name, value in self.components.items():
+                if name not in modules:
+                    raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules)
+                wanted = loading_dtypes(modules[name], value)
+                count = 0
+                for key, store, place in stores(modules[name]):
+                    # a tied weight has one of its names in the twin; under the others it is the same tensor
+                    target = wanted.get(key, store[place].dtype)
+                    if store[place].dtype != target and store[place].is_floating_point():
+                        handle.undoing(functools.partial(put_back, store, place, kept(store[place].data)))
+                        store[place].data = store[place].data.to(target)
+                        count += 1
+                handle.did(f"{name} is in {value} ({f'{count} tensors cast' if count else 'it was already'})")
         return handle
 
     def effect(self) -> Effect:
         """Nobody has published what another dtype costs these models."""
         return UNKNOWN
-
-
-def _put_back(changed: list[Any]) -> None:
-    from workbench.techniques._tensors import put_back
-
-    for store, place, original in changed:
-        put_back(store, place, original)

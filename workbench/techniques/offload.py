@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from workbench._errors import SettingsError, UnknownNameError
 from workbench.cost import Placement, Residency
@@ -111,17 +111,19 @@ class Offload(AbstractTechnique):
                 f"offload {self.mode} moved nothing: this machine has no CUDA device, everything stays in host RAM"
             )
         else:
-            handle.did(self._sentence(), _placing.bring_back(pipe))
-            place: dict[str, Any] = {
-                "none": _placing.whole_pipeline,
-                "model": _placing.by_component,
-                "sequential": _placing.by_layer,
-            }
-            if self.mode == "group":
-                undo = _placing.by_group(pipe, device, grouped, self.blocks_per_group, self.stream)
-            else:
-                undo = place[self.mode](pipe, device)
-            handle.did(f"the pipeline computes on {device}", undo)
+            with handle.whole_or_not_at_all():
+                if self.mode == "group":
+                    _placing.place_groups(
+                        pipe,
+                        grouped,
+                        device,
+                        handle,
+                        blocks_per_group=self.blocks_per_group,
+                        stream=self.stream,
+                    )
+                else:
+                    _placing.place(pipe, self.mode, device, handle)
+            handle.did(f"{self._sentence()}, which is {device}")
         return handle
 
     def _sentence(self) -> str:

@@ -92,19 +92,17 @@ class Quantization(AbstractTechnique):
 
         handle = Handle()
         modules, weightless = modules_of(pipe), is_weightless(pipe)
-        for name, kind in self.components.items():
-            if name not in modules:
-                raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules)
-            reason = why_not_here(kind, weightless=weightless, cuda=torch.cuda.is_available())
-            if reason is not None and not KINDS[kind].only_cuda:
-                handle.remove()
-                raise SettingsError(f"quantization of {name}: {reason}")
-            if reason is not None:
-                handle.did(f"{name} was not quantised: {reason}")
-                continue
-            done, skipped, undo = quantize(modules[name], kind)
-            left = f"; left as they are: {', '.join(skipped)}" if skipped else ""
-            handle.did(f"{name}: {done} layers hold {KINDS[kind].title}{left}", undo)
+        with handle.whole_or_not_at_all():
+            for name, kind in self.components.items():
+                if name not in modules:
+                    raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules)
+                reason = why_not_here(kind, weightless=weightless, cuda=torch.cuda.is_available())
+                if reason is None:
+                    handle.did(f"{name}: {quantize(modules[name], kind, handle)}")
+                elif KINDS[kind].only_cuda:
+                    handle.did(f"{name} was not quantised: {reason}")
+                else:
+                    raise SettingsError(f"quantization of {name}: {reason}")
         return handle
 
     def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ class TemporalChunks(AbstractTechnique):
     def apply(self, pipe: DiffusionPipeline) -> Handle:
         """Wraps the forward of every denoiser."""
         from workbench.runtime import TemporalWindow
+        from workbench.techniques._tensors import modules_of
 
         handle = Handle()
         factor = getattr(pipe, "vae_scale_factor_temporal", None)
@@ -81,10 +82,9 @@ class TemporalChunks(AbstractTechnique):
                 f"and {type(pipe).__name__} does not"
             )
         window, overlap = self.latent(factor)
-        for name in denoisers(pipe.components):
-            module = getattr(pipe, name)
-            if module is None:
-                continue
+        modules = modules_of(pipe)
+        for name in denoisers(modules):
+            module: Any = modules[name]
             slide = TemporalWindow(window, overlap)
             before = vars(module).get("forward")
             module.forward = slide.wrap(module.forward)

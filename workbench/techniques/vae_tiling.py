@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench._errors import SettingsError
+from workbench.techniques._call_counter import CallCounter
 from workbench.techniques._checks import check_whole
 from workbench.techniques._technique import UNKNOWN, AbstractTechnique, Effect, Handle
 
@@ -90,6 +91,11 @@ class VaeTiling(AbstractTechnique):
         vae.enable_tiling(**given)
         handle = Handle()
         handle.did(_sentence(sizes), lambda: vars(vae).update(before))
+        calls = CallCounter()
+        for name in ("decode", "tiled_decode"):
+            if callable(getattr(vae, name, None)):
+                handle.undoing(calls.count(vae, name))
+        handle.watch(lambda: _said(calls))
         return handle
 
     def effect(self) -> Effect:
@@ -123,3 +129,10 @@ def _sentence(sizes: dict[str, Any]) -> str:
     return "the VAE decodes in tiles of {tile_height}x{tile_width} pixels every {stride_height}x{stride_width}".format(
         **sizes
     )
+
+
+def _said(calls: CallCounter) -> str | None:
+    """What a reader would not expect: decodes without tiles."""
+    if calls.numbers["decode"] == 0 or calls.numbers["tiled_decode"]:
+        return None
+    return "vae_tiling changed nothing: the frames are no larger than a tile"
