@@ -7,6 +7,7 @@ library prints goes to stderr.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -87,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error.format_message(), BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", INTERRUPTED)
+    finally:
+        if arguments is None:
+            gc.freeze()  # the process ends: looking through all of PyTorch for garbage once more takes a second or two
     return code if isinstance(code, int) else 0
 
 

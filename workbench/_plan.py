@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from workbench._errors import InputError
-from workbench._estimate import Predictor
+from workbench._estimate import Predictor, collector_paused
 from workbench.devices import Device, resolve
 from workbench.models import DEFAULT_MODEL, Workload
 from workbench.search import Candidate
@@ -82,7 +82,8 @@ def plan(
 
     space = Space.of(predictor.spec, workload, chosen)
     evaluated = Evaluated(space, price)
-    study = run(evaluated, chosen, trials=trials, seed=seed, storage=storage)
+    with collector_paused():
+        study = run(evaluated, chosen, trials=trials, seed=seed, storage=storage)
     wanted = tuple(c for c in evaluated.all if _is_wanted(c, max_seconds, min_quality))
     best, ranking = _best(wanted, objectives)
     return Plan(
