@@ -1,7 +1,7 @@
 """The search: an Optuna study over a space, under the device's VRAM and RAM, for time and caution.
 
 Pricing is cheap and memory is a maximum over stages, so the study does not start blind: every configuration at the workload's own step
-count is priced once (`composed`), the best of each caution enters the study first, and TPE explores from there, step counts included.
+count is priced once (`composed`), the best of each caution enter the study first, at every step count, and TPE explores from there.
 A configuration is never priced twice.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 Price = Callable[[Settings], Candidate]
 """Prices settings; see `_plan.py`."""
 
-_EQUAL = math.log(1.001)
 _EVERY_CAUTION = 64
 """Seeds of the study: the fastest that fits at each caution, at most this many."""
 
@@ -89,9 +87,14 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
         id(candidate): point for point in composed(space) if (candidate := evaluated.at(point)) is not None
     }
     chosen = _seeds([c for c in evaluated.all if id(c) in points])
-    for candidate in chosen:
-        study.enqueue_trial(dict(points[id(candidate)]), skip_if_exists=True)
-    study.optimize(lambda trial: _objective(trial, evaluated), n_trials=len(chosen) + trials)
+    first = [
+        {**points[id(candidate)], "steps": steps}
+        for steps in space.dimensions["steps"]
+        for candidate in chosen
+    ]
+    for point in first:
+        study.enqueue_trial(point, skip_if_exists=True)
+    study.optimize(lambda trial: _objective(trial, evaluated), n_trials=len(first) + trials)
     return study
 
 
@@ -102,7 +105,7 @@ def _objective(trial: optuna.Trial, evaluated: Evaluated) -> tuple[float, float]
     }
     candidate = evaluated.at(point)
     if candidate is None:
-        trial.set_constraint("memory_gib", math.inf)
+        trial.set_constraint("memory_gib", 1e6)
         return 1e9, 100.0
     trial.set_constraint("memory_gib", candidate.cost.missing_bytes / 2**30)
     trial.set_user_attr("settings", candidate.settings.canonical())
@@ -160,7 +163,4 @@ def choose(candidates: tuple[Candidate, ...]) -> Candidate | None:
     if not fitting:
         return None
     least = max(TOLERATED, min(candidate.caution for candidate in fitting))
-    return min(
-        (c for c in fitting if c.caution <= least),
-        key=lambda c: (round(math.log(c.cost.total_s) / _EQUAL), c.caution, c.order),
-    )
+    return min((c for c in fitting if c.caution <= least), key=lambda c: (c.time_rank, c.caution, c.order))
