@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -34,6 +36,22 @@ class Workshop:
         """The weightless pipeline."""
         return build_meta_pipeline(self.spec)
 
+    @contextlib.contextmanager
+    def under(self, settings: Settings) -> Iterator[None]:
+        """The pipeline with these settings applied, for as long as the context lasts."""
+        touched = {name for technique in settings.techniques for name in technique.rewrites(self.spec)}
+        handle = apply_all(self.pipe, settings)
+        try:
+            self._look_anew(touched)
+            yield
+        finally:
+            handle.remove()
+            self._look_anew(touched)
+
+    def _look_anew(self, components: Iterable[str]) -> None:
+        for name in components:
+            self.memo.forget(getattr(self.pipe, name))
+
 
 class Rehearsing:
     """One rehearsal of a workload under the techniques that change calls, and everything traced from it."""
@@ -51,11 +69,8 @@ class Rehearsing:
     def run(self) -> tuple[Trace, dict[int, Call]]:
         """The trace of the whole run and its distinct calls."""
         kwargs = call_kwargs(self.spec, self.workload, self.pipe)
-        handle = apply_all(self.pipe, self.settings)
-        try:
+        with self._workshop.under(self.settings):
             return rehearse(self.pipe, self.settings.call_kwargs(kwargs), Target(), self._workshop.memo)
-        finally:
-            handle.remove()
 
     @functools.cached_property
     def calls(self) -> dict[str, Call]:
@@ -76,26 +91,19 @@ class Rehearsing:
         """The trace behind `summary`; the component is weighed in passing, while the techniques are applied."""
         name = (settings.canonical(), key, kernel)
         if name not in self._workshop.traces:
-            call = self.calls[key]
-            handle = apply_all(self.pipe, settings)
-            try:
+            call, target = self.calls[key], Target(_kind(kernel), kernel)
+            with self._workshop.under(settings):
                 module = getattr(self.pipe, component)
                 self._workshop.weights[settings.canonical(), component] = weigh(module)
-                target = Target(_kind(kernel), kernel)
                 self._workshop.traces[name] = retrace(call, module, target, self._workshop.memo)
-            finally:
-                handle.remove()
         return self._workshop.traces[name]
 
     def weights(self, settings: Settings, component: str) -> Weights:
         """A component's weights under the techniques that rewrite it."""
         name = (settings.canonical(), component)
         if name not in self._workshop.weights:
-            handle = apply_all(self.pipe, settings)
-            try:
+            with self._workshop.under(settings):
                 self._workshop.weights[name] = weigh(getattr(self.pipe, component))
-            finally:
-                handle.remove()
         return self._workshop.weights[name]
 
 

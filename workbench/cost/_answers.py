@@ -31,12 +31,18 @@ def question(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashab
     """A key for an op and its arguments, tensors by layout; None if the answer must not be remembered."""
     if not _makes_new_tensors(func):
         return None
+    spell = _spell_pointwise if torch.Tag.pointwise in func.tags else _spell
     try:
-        key = (func, tuple(map(_spell, args)), tuple((k, _spell(v)) for k, v in kwargs.items()))
+        key = (func, tuple(map(spell, args)), tuple((k, spell(v)) for k, v in kwargs.items()))
         hash(key)
     except TypeError:
         return None
     return key
+
+
+def _spell_pointwise(value: Any) -> Any:
+    """Of a number in an element-wise op only the type matters for the layout of the result (blending weights differ row by row)."""
+    return type(value) if isinstance(value, (int, float)) else _spell(value)
 
 
 def _spell(value: Any) -> Hashable:

@@ -29,12 +29,13 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
     Args:
         components: name in the pipeline -> module; paths in the trace begin with these names.
     """
-    paths = {
-        id(module): f"{name}.{path}" if path else name
-        for name, component in components.items()
-        for path, module in component.named_modules()
-    }
-    units = {id(m) for c in components.values() for m in c.modules() if next(m.children(), None) is not None}
+    paths: dict[int, str] = {}
+    units: set[int] = set()
+    for name, component in components.items():
+        for path, module in component.named_modules():
+            paths[id(module)] = f"{name}.{path}" if path else name
+            if module._modules:
+                units.add(id(module))
     original = nn.Module.__call__
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

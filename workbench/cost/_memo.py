@@ -93,6 +93,11 @@ class Memo:
             self.calls[key] = remembered
         return result
 
+    def forget(self, component: nn.Module) -> None:
+        """Looks at a component anew: techniques were applied to it or removed from it."""
+        for module in component.modules():
+            self.signatures.pop(id(module), None)
+
     @property
     def answers(self) -> dict[Hashable, Any]:
         """What single ops answered for the present target."""

@@ -32,7 +32,24 @@ _PLAIN = (
     Enum,
 )
 _MODULE_STATE = frozenset({"_parameters", "_buffers", "_modules"})
+_BOOKKEEPING = frozenset(
+    {
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_forward_hooks_always_called",
+        "_forward_hooks_with_kwargs",
+        "_forward_pre_hooks_with_kwargs",
+        "_is_full_backward_hook",
+        "_load_state_dict_post_hooks",
+        "_load_state_dict_pre_hooks",
+        "_non_persistent_buffers_set",
+        "_state_dict_hooks",
+        "_state_dict_pre_hooks",
+    }
+)
+"""Attributes of every `nn.Module` that a forward without gradients does not look at."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_NOT_PLAIN = _MODULE_STATE | _BOOKKEEPING | frozenset(_HOOKS)
 _MAX_DEPTH = 6
 
 
@@ -72,7 +89,7 @@ def _own_state(module: nn.Module) -> Hashable:
     plain = [
         (name, _describe(value, 0))
         for name, value in vars(module).items()
-        if name not in _MODULE_STATE and name not in _HOOKS and not getattr(value, "is_watch", False)
+        if name not in _NOT_PLAIN and not getattr(value, "is_watch", False)
     ]
     hooks = [tuple(_describe(hook, 0) for hook in getattr(module, store).values()) for store in _HOOKS]
     return (type(module), tuple(state), tuple(plain), tuple(hooks))

@@ -144,7 +144,7 @@ def _segment_is_large(block: _Block) -> bool:
     return block.segment > 0
 
 
-def needed_reserved(trace: Trace, unlimited: int, *, bisections: int = 3) -> int:
+def needed_reserved(trace: Trace, unlimited: int, *, bisections: int = 2) -> int:
     """The least reserved memory with which the trace runs, by bisection between its live peak and what it takes unlimited.
 
     The allocator caches segments it does not need; short of memory it gives them back and goes on. The answer is a limit under which

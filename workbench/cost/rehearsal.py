@@ -7,7 +7,7 @@ out what each call would return. A call seen before is replayed, so fifty denois
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -52,7 +52,7 @@ def rehearse(
     Raises:
         RehearsalError: the pipeline looked at values that a run without weights has not.
     """
-    memo = _for_target(memo, target, components_of(pipe).values())
+    memo = _for_target(memo, target)
     recorder = Recorder(memo=memo, cudnn=target.kind == "cuda")
     parts = components_of(pipe)
     with (
@@ -68,7 +68,7 @@ def rehearse(
 
 def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None = None) -> Trace:
     """Traces one call again, on a component that techniques have changed since."""
-    recorder = Recorder(memo=_for_target(memo, target, [component]), cudnn=target.kind == "cuda")
+    recorder = Recorder(memo=_for_target(memo, target), cudnn=target.kind == "cuda")
     with (
         torch.no_grad(),
         lowered(recorder, target.kind, target.attention),
@@ -93,13 +93,10 @@ def record(pipe: DiffusionPipeline, kwargs: Mapping[str, Any]) -> Trace:
     return recorder.trace(type(pipe).__name__)
 
 
-def _for_target(memo: Memo | None, target: Target, components: Iterable[nn.Module]) -> Memo:
-    """A memo may serve many runs: calls are remembered per target, and what techniques may have changed is looked at anew."""
+def _for_target(memo: Memo | None, target: Target) -> Memo:
+    """A memo may serve many runs: calls are remembered per target. Whoever changes a component must tell it (`Memo.forget`)."""
     memo = memo if memo is not None else Memo()
     memo.context = target
-    for component in components:
-        for module in component.modules():
-            memo.signatures.pop(id(module), None)
     return memo
 
 
