@@ -7,6 +7,7 @@ WorkbenchError
 │   ├── SettingsError                  a technique's parameters, or two techniques, that do not go together
 │   ├── CapError                       a VRAM or RAM cap that is no cap
 │   └── ProfileError                   a profile that is damaged, newer than this package, or for another pipeline
+├── measurement.RunError               a pipeline failed while it ran; carries what was measured until then
 └── RehearsalError                     the pipeline could not be run without weights; says what it asked for
 """
 

@@ -62,4 +62,4 @@ def test_processes_may_write_the_same_entries_at_once(tmp_path: Path) -> None:
         assert writer.exitcode == os.EX_OK
     store = Store(tmp_path)
     assert [(store.get("call", {"k": k}) or {}).get("value") for k in range(50)] == list(range(50))
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*"))

@@ -10,12 +10,12 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from workbench._files import replacing
 from workbench._version import __version__
 
 FORMAT = 3
@@ -68,10 +68,8 @@ class Store:
         self._read[name] = value
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-            with os.fdopen(handle, "w") as file:
-                json.dump(value, file, separators=(",", ":"))
-            os.replace(temporary, self.folder / name)
+            with replacing(self.folder / name) as temporary:
+                temporary.write_text(json.dumps(value, separators=(",", ":")))
         except OSError:
             return  # a read-only home must not stop a plan
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench._errors import InputError
-from workbench.records._replacing import replacing
+from workbench._files import replacing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from workbench._errors import InputError, ProfileError
+from workbench._files import replacing
 from workbench._version import __version__
 from workbench.devices import Device
 from workbench.models import Workload
-from workbench.records._replacing import replacing
 
 if TYPE_CHECKING:
     from workbench.profiles._profile import Profile

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench._errors import InputError
+from workbench._files import replacing
 from workbench.records._names import SCHEMA_VERSION, TYPE, VARIABLES, stage_order
-from workbench.records._replacing import replacing
 
 if TYPE_CHECKING:
     import xarray
