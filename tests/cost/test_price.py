@@ -103,6 +103,17 @@ def test_stream_hides_transfers_behind_compute(
     )  # the weights and their pinned copies
 
 
+def test_pipeline_itself_may_set_the_peak_beside_the_weights(
+    log: CallLog, calls: dict[str, CallSummary], three: dict[str, Weights], device: Device
+) -> None:
+    *before, decode = log.stages
+    heavy = dataclasses.replace(log, stages=(*before, dataclasses.replace(decode, live_bytes=20 * GIB)))
+    stage = price(heavy, calls, three, whole("text_encoder", "transformer", "vae"), device).stages[-1]
+    assert (stage.weights_bytes, stage.activations_bytes) == (1 * GIB, 20 * GIB)
+    assert stage.peak_allocated_bytes == 21 * GIB
+    assert stage.binds == "decode: the pipeline itself"
+
+
 def test_short_of_memory_the_reserve_shrinks_to_what_is_needed(
     log: CallLog, calls: dict[str, CallSummary], three: dict[str, Weights]
 ) -> None:

@@ -131,8 +131,7 @@ def _stage_memory(
     device: Device,
 ) -> _Memory:
     workspace = CUBLAS_WORKSPACE_BYTES.get(device.architecture, CUBLAS_WORKSPACE_DEFAULT_BYTES)
-    between = round_up(stage.live_bytes, 2 * MIB)
-    peak = _Memory(0, stage.live_bytes, stage.live_bytes, between, f"{stage.name}: the pipeline itself")
+    peak = _between_calls(stage, weights, residency)
     for call in stage.calls:
         summary = calls[call.key]
         held = _weights_on_gpu(call.component, weights, residency, reserved=False)
@@ -148,6 +147,19 @@ def _stage_memory(
             binds = f"{call.component}{'.' if where else ''}{where}: {op.removeprefix('aten.')}"
             peak = _Memory(held, activations, held + activations, max(reserved, peak.reserved), binds)
     return peak
+
+
+def _between_calls(stage: Stage, weights: Mapping[str, Weights], residency: Residency) -> _Memory:
+    """The most that is held while the pipeline itself computes: its own tensors, and the weights that the calls leave there."""
+    names = {call.component for call in stage.calls}
+    held, held_reserved = (
+        max((_weights_on_gpu(name, weights, residency, reserved=reserved) for name in names), default=0)
+        for reserved in (False, True)
+    )
+    reserved_bytes = held_reserved + round_up(stage.live_bytes, 2 * MIB)
+    return _Memory(
+        held, stage.live_bytes, held + stage.live_bytes, reserved_bytes, f"{stage.name}: the pipeline itself"
+    )
 
 
 def _weights_on_gpu(
