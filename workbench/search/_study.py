@@ -157,10 +157,10 @@ def _seeds(candidates: list[Candidate]) -> list[Candidate]:
 def choose(candidates: tuple[Candidate, ...]) -> Candidate | None:
     """The best plan: the fastest that fits among those of tolerated caution; if none is, the fastest of the least caution.
 
-    Times within a thousandth count as equal; then less caution wins, so that nothing is given up for nothing.
+    Times within a thousandth count as equal; then less caution wins, then less host RAM, so that nothing is given up for nothing.
     """
     fitting = [candidate for candidate in candidates if candidate.cost.fits]
     if not fitting:
         return None
     least = max(TOLERATED, min(candidate.caution for candidate in fitting))
-    return min((c for c in fitting if c.caution <= least), key=lambda c: (c.time_rank, c.caution, c.order))
+    return min((c for c in fitting if c.caution <= least), key=lambda c: (c.time_rank, c.caution, c.cost.host_ram_bytes, c.order))
