@@ -163,4 +163,7 @@ def choose(candidates: tuple[Candidate, ...]) -> Candidate | None:
     if not fitting:
         return None
     least = max(TOLERATED, min(candidate.caution for candidate in fitting))
-    return min((c for c in fitting if c.caution <= least), key=lambda c: (c.time_rank, c.caution, c.cost.host_ram_bytes, c.order))
+    return min(
+        (c for c in fitting if c.caution <= least),
+        key=lambda c: (c.time_rank, c.caution, c.cost.host_ram_bytes, c.order),
+    )

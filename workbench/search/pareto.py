@@ -12,7 +12,10 @@ def front(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
     Times within a thousandth count as equal; of candidates equal in both the one that needs less host RAM is kept.
     """
-    fitting = sorted((c for c in candidates if c.cost.fits), key=lambda c: (c.time_rank, c.caution, c.cost.host_ram_bytes, c.order))
+    fitting = sorted(
+        (c for c in candidates if c.cost.fits),
+        key=lambda c: (c.time_rank, c.caution, c.cost.host_ram_bytes, c.order),
+    )
     kept: list[Candidate] = []
     least: float = float("inf")
     for candidate in fitting:
