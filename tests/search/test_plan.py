@@ -74,6 +74,7 @@ def test_nothing_fits_2_gib_and_the_nearest_miss_says_by_how_much() -> None:
     assert plan.nearest_miss.cost.missing_bytes > 0
     assert plan.to_json()["best"] is None
     assert "nearest miss" in str(plan).lower()
+    assert repr(plan) == str(plan)  # what a terminal or a notebook without HTML shows
 
 
 def test_host_ram_is_a_second_cap(plan: wb.Plan) -> None:

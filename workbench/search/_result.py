@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Candidate:
     """One configuration with its price."""
 
@@ -40,7 +40,7 @@ class Candidate:
         """This configuration as a profile that applies to a real pipeline."""
         return Profile.of(self.cost, name=name)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from workbench.search._render_text import render_cost
 
         return render_cost(self.cost)
@@ -51,7 +51,7 @@ class Candidate:
         return render_cost(self.cost)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """The outcome of a search. Shows itself as a table, in a terminal and in a notebook."""
 
@@ -117,7 +117,7 @@ class Plan:
             },
         )
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from workbench.search._render_text import render_plan
 
         return render_plan(self, self.choice)
