@@ -1,6 +1,6 @@
 """Units, in one place: every byte count in the package is an `int` of bytes, every GiB is 2**30 bytes.
 
-`vram_gb=12` means a card sold as 12 GB, that is 12 GiB in total (design.md, "Units"): vendors' "12 GB" cards carry 12 * 2**30 bytes.
+`vram_gb=12` means a card sold as 12 GB, that is 12 GiB in total: vendors' "12 GB" cards carry 12 * 2**30 bytes.
 """
 
 from __future__ import annotations

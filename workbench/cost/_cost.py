@@ -117,7 +117,7 @@ class Cost:
         return max(self.price.stages, key=lambda stage: stage.peak_reserved_bytes)
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON object, the keys of design.md section 4."""
+        """One JSON object: what `--json` prints; its keys are a contract."""
         expected, low, high = self.price.seconds
         return {
             "workload": self.workload.to_json(),

@@ -16,8 +16,9 @@ CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB, "cpu": 0}
 """aten/src/ATen/cuda/CUDABlas.cpp, `parseChosenWorkspaceSize`: 32 MiB from Hopper on, else `:4096:2:16:8`; none on a CPU."""
 CUBLAS_WORKSPACE_DEFAULT_BYTES = (4096 * 2 + 16 * 8) * 1024
 MARGIN_FRACTION = 0.04
-"""Required VRAM leaves this part of the peak free: the worst residual of traced against published peaks (peers.md 1.1: 3.6 % for
-denoisers, 0.3 % for autoencoders), rounded up."""
+"""Required VRAM leaves this part of the peak free: the worst residual known of traced against published peaks, rounded up. Denoisers:
+3.6 % (Krea 2, against the slope that diffusers-mm 0.4.0 measured on an RTX 5090); autoencoders: 0.3 % (Qwen-Image, 17 sizes on an RTX
+4090, InvokeAI pull request 9305)."""
 PROCESS_RAM_BYTES = round(0.4 * GIB)
 """Resident memory of a Python process that has imported torch and diffusers (0.39 GB, measured: torch 2.13, CPU build)."""
 

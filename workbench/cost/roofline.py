@@ -16,8 +16,6 @@ from workbench.devices import Device
 
 KINDS = ("matmul", "attention", "conv", "memory", "launch")
 
-_CPU_EFFICIENCY = 1.0
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seconds:
@@ -59,13 +57,9 @@ def _op_seconds(op: Op, device: Device) -> tuple[float, str, float]:
     """(expected seconds, what bounds it, seconds at the data sheet's rates)."""
     traffic = (op.read_bytes + op.write_bytes) / device.bandwidth_bytes_per_s
     arithmetic = op.flops / _rate(op, device) if op.flops else 0.0
-    expected = {
-        "memory": traffic / device.efficiencies["memory"],
-        op.kind: arithmetic / device.efficiencies[op.kind] if op.flops else 0.0,
-        "launch": device.efficiencies["launch_s"],
-    }
-    if op.kind == "memory":
-        expected["memory"] = traffic / device.efficiencies["memory"]
+    expected = {"memory": traffic / device.efficiencies["memory"], "launch": device.efficiencies["launch_s"]}
+    if op.flops:
+        expected[op.kind] = arithmetic / device.efficiencies[op.kind]
     bound = max(expected, key=lambda kind: expected[kind])
     return expected[bound], bound, max(traffic, arithmetic)
 

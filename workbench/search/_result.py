@@ -74,7 +74,7 @@ class Plan:
     """How the card was chosen, `"a typical 12 GB card"`; empty when the caller named it."""
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON object, the keys of design.md section 4."""
+        """One JSON object: what `--json` prints; its keys are a contract."""
         return {
             "workload": self.workload.to_json(),
             "device": {

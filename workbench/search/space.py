@@ -42,7 +42,7 @@ TILES: Mapping[str, dict[str, int] | None] = {
 TEXT_QUANTIZATIONS = ("none", "int8wo", "fp8_storage")
 DENOISER_QUANTIZATIONS = ("none", "int8wo", "fp8_storage", "nf4")
 STEP_FRACTIONS = (1.0, 0.8, 0.6, 0.5)
-"""Of the workload's steps: claims.md B7 puts the balance at 25-30 of 50."""
+"""Of the workload's steps: the guide that `techniques/steps.py` cites puts the balance at 25-30 of 50."""
 WINDOW_FRACTIONS = (0.5,)
 """Of the clip's frames: the window of temporal chunks; the overlap is a quarter of the window."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.models import ModelSpec
 
 _STEPS = "num_inference_steps"
-GUIDE = "a practitioners' guide to video diffusion on small GPUs (claims.md B7): 50 to 25 steps cost 3-5 % of the quality"
+GUIDE = "a practitioners' guide to video diffusion on small GPUs (its claim, not measured here): 50 to 25 steps cost 3-5 % of the quality"
 """It names neither model nor metric; the upper end of its range is taken."""
 
 
