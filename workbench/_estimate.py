@@ -112,7 +112,7 @@ class Predictor:
             price=price(log, calls, weights, residency, device, compute),
             quality=_quality(settings),
             versions=versions(),
-            notes=settings.notes(self.spec, device),
+            notes=(*self.spec.assumptions, *settings.notes(self.spec, device)),
         )
 
     # --- what is known ----------------------------------------------------------------------------------------------
@@ -179,7 +179,14 @@ class Predictor:
     def _key(self, more: Mapping[str, Any]) -> dict[str, Any]:
         parts = [self._component_key(name) for name in self.spec.component_names()]
         scheduler = [self.spec.scheduler.class_name, dict(self.spec.scheduler.config)]
-        pipeline = [self.spec.pipeline_class, dict(self.spec.pipeline_config), self.spec.text_tokens]
+        extras = {name: [part.class_name, dict(part.config)] for name, part in self.spec.extras.items()}
+        pipeline = [
+            self.spec.pipeline_class,
+            dict(self.spec.pipeline_config),
+            extras,
+            dict(self.spec.call),
+            self.spec.inputs,
+        ]
         return {
             "workload": self.workload.to_json(),
             "components": parts,

@@ -69,7 +69,8 @@ def test_pipeline_is_the_real_class_without_weights(name):
         assert not any(parameter.requires_grad for parameter in module.parameters())
     assert pipe.vae_scale_factor_temporal == spec.temporal_factor
     assert pipe.vae_scale_factor_spatial * pipe.transformer.config.patch_size[1] == spec.size_multiple
-    assert pipe.transformer.config.rope_max_seq_len == spec.max_positions
+    assert spec.max_frames == spec.temporal_factor * (pipe.transformer.config.rope_max_seq_len - 1) + 1
+    assert spec.max_size == spec.size_multiple * pipe.transformer.config.rope_max_seq_len
     assert type(pipe.scheduler).__name__ == spec.scheduler.class_name
 
 

@@ -154,16 +154,21 @@ class CallLog:
         return cls(stages=stages, visits=tuple(data["visits"]))
 
 
+_TEXT = ("text_encoder", "prompt", "connector", "duration_head")
+"""How diffusers' names of components begin that prepare the prompt."""
+_DENOISERS = ("transformer", "unet", "dit")
+
+
 def stage_of(component: str, call: str) -> str:
     """The stage that a call belongs to, from the pipeline's own component names (diffusers' convention)."""
-    if component.startswith("text_encoder"):
+    if component.startswith(_TEXT):
         return "text_encode"
     if component.startswith("image_encoder") or call.endswith(".encode"):
         return "image_encode"
-    if call.endswith(".decode"):
+    if call.endswith(".decode") or component.startswith(("vae", "vocoder")) or component.endswith("_vae"):
         return "decode"
-    suffix = component.rpartition("_")[2]
-    return f"denoise_{suffix}" if suffix.isdigit() else "denoise"
+    prefix, _, suffix = component.rpartition("_")
+    return f"denoise_{suffix}" if suffix.isdigit() and prefix in _DENOISERS else "denoise"
 
 
 class _Reader:

@@ -39,7 +39,7 @@ def build_tiny(seed: int = 0) -> WanPipeline:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         modules = {part.name: construct(part).eval() for part in spec.components}
-    return assemble(spec, modules, tiny_tokenizer(spec.text_tokens))
+    return assemble(spec, modules, tiny_tokenizer(spec.call["max_sequence_length"]))
 
 
 def save_tiny(folder: str | Path, seed: int = 0) -> Path:

@@ -8,6 +8,7 @@ Imports torch and diffusers (seconds): import this module only where a pipeline 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,8 +24,8 @@ with quiet_imports():
     import diffusers
     import transformers
 
-    from workbench.models._standins import StandInImageProcessor, StandInTokenizer
-    from workbench.models._standins import call_kwargs as call_kwargs
+    from workbench.models._call import call_kwargs as call_kwargs
+    from workbench.models._standins import stand_in
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -51,7 +52,7 @@ def build_meta_pipeline(
     modules = {
         name: build_component(spec, name) if name in wanted else None for name in spec.component_names()
     }
-    return assemble(spec, modules, StandInTokenizer())
+    return assemble(spec, modules)
 
 
 def build_component(spec: ModelSpec, name: str) -> torch.nn.Module:
@@ -90,17 +91,31 @@ def construct(part: ComponentSpec) -> torch.nn.Module:
 
 
 def assemble(
-    spec: ModelSpec, modules: Mapping[str, torch.nn.Module | None], tokenizer: object
+    spec: ModelSpec, modules: Mapping[str, torch.nn.Module | None], tokenizer: object | None = None
 ) -> diffusers.DiffusionPipeline:
-    """The row's pipeline class around these modules, with the row's scheduler."""
-    others: dict[str, Any] = {"tokenizer": tokenizer}
-    if "image_encoder" in modules:
-        others["image_processor"] = StandInImageProcessor(
-            spec.component("image_encoder").config["image_size"]
-        )
-    scheduler = _class(diffusers, spec.scheduler.class_name)(**spec.scheduler.config)
+    """The row's pipeline class around these modules, with the row's scheduler and stand-ins for what has no weights.
+
+    Args:
+        tokenizer: takes the place of the stand-in for `tokenizer`.
+    """
     pipeline_class = _class(diffusers, spec.pipeline_class)
-    return pipeline_class(**modules, **others, **spec.pipeline_config, scheduler=scheduler)
+    made = {
+        name: _class(diffusers, part.class_name)(**part.config)
+        for name, part in {"scheduler": spec.scheduler, **spec.extras}.items()
+    }
+    if tokenizer is not None:
+        made["tokenizer"] = tokenizer
+    given = {**modules, **made, **spec.pipeline_config}
+    missing = [name for name in inspect.signature(pipeline_class.__init__).parameters if name not in given]
+    others = {name: stand_in(name, _image_size(modules)) for name in missing[1:]}
+    return pipeline_class(**given, **{name: part for name, part in others.items() if part is not None})
+
+
+def _image_size(modules: Mapping[str, torch.nn.Module | None]) -> int | None:
+    """Pixels per side that the image encoder reads, if there is one and it says so."""
+    config = getattr(modules.get("image_encoder"), "config", None)
+    size: int | None = getattr(config, "image_size", None)
+    return size
 
 
 def _class(library: Any, name: str) -> Any:

@@ -14,6 +14,22 @@ from workbench._errors import SettingsError, UnknownNameError
 
 DTYPES = ("fp32", "fp16", "bf16")
 
+_DENOISERS = ("transformer", "unet", "dit")
+
+INPUTS: Mapping[str, str] = {
+    "image": "a black image",
+    "last_image": "a black last image",
+    "video": "a black video of the clip's length",
+    "mask": "a mask that regenerates every pixel",
+    "reference_images": "one black reference image",
+}
+"""Arguments of a pipeline call that need more than text and numbers -> what stands in for them; `_call.py` makes it."""
+
+
+def is_denoiser(component: str) -> bool:
+    """Whether diffusers' name for a component is that of a denoising network: `transformer`, `transformer_2`, `unet`."""
+    return component.rstrip("0123456789").rstrip("_") in _DENOISERS
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComponentSpec:
@@ -46,7 +62,7 @@ class ComponentSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulerSpec:
-    """The noise schedule and its solver; a diffusers class, so it has no weights and no dtype."""
+    """A member of a pipeline that is a diffusers class without weights and dtype: the scheduler, or a guider."""
 
     class_name: str
     """The class, `"UniPCMultistepScheduler"`."""
@@ -75,7 +91,8 @@ class Defaults:
     """Denoising steps."""
 
     guidance: float
-    """Classifier-free guidance scale; at most 1 means that the model runs once per step instead of twice."""
+    """Guidance scale. Under classifier-free guidance at most 1 means that the model runs once per step instead of twice; a
+    guidance-distilled model takes it as an input and always runs once."""
 
     guidance_2: float | None = None
     """Guidance scale of the second (low-noise) expert; None for a model with one expert."""
@@ -116,37 +133,60 @@ class ModelSpec:
     """The native workload."""
 
     temporal_factor: int
-    """Frames per latent frame: the model makes `temporal_factor * k + 1` frames."""
+    """Frames per latent frame: the model makes `temporal_factor * k + frame_remainder` frames."""
+
+    frame_remainder: int = 1
+    """1 for a causal VAE, whose first frame has a latent frame of its own; 0 where frames are compressed in whole groups."""
 
     size_multiple: int
     """Height and width are multiples of this: the VAE's spatial compression times the transformer's patch."""
 
-    max_positions: int
-    """Longest axis, in latent frames or in patches, that the transformer has position embeddings for."""
+    max_frames: int | None = None
+    """The longest video that the model's position embeddings reach; None if no limit is known."""
 
-    text_tokens: int
-    """Length to which every prompt is padded (`max_sequence_length` of the pipeline call)."""
+    max_size: int | None = None
+    """The largest height or width in pixels, likewise."""
 
-    parameters: Mapping[str, float] = field(hash=False)
+    call: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Further arguments of the pipeline call, `{"max_sequence_length": 512}`."""
+
+    inputs: tuple[str, ...] = ()
+    """Arguments of the pipeline call that need more than text and numbers: names of `INPUTS`."""
+
+    remarks: tuple[str, ...] = ()
+    """What a reader of any prediction for this model should know, one sentence each, without a full stop."""
+
+    extras: Mapping[str, SchedulerSpec] = field(default_factory=dict, hash=False)
+    """Further members of the pipeline without weights, by the pipeline's name for them: `guider`."""
+
+    parameters: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Published parameter count by component; a component without a published count is absent."""
 
     sources: tuple[str, ...]
     """Where the native workload, the limits and the parameter counts were read."""
 
     @property
-    def max_frames(self) -> int:
-        """The longest video that the position embeddings reach."""
-        return self.temporal_factor * (self.max_positions - 1) + 1
-
-    @property
-    def max_size(self) -> int:
-        """The largest height or width, in pixels, that the position embeddings reach."""
-        return self.size_multiple * self.max_positions
+    def assumptions(self) -> tuple[str, ...]:
+        """What every prediction for this model assumes, one sentence each: stand-ins for inputs, and the row's remarks."""
+        if not self.inputs:
+            return self.remarks
+        given = " and ".join(INPUTS[name] for name in self.inputs)
+        return (f"the pipeline was rehearsed with {given} in place of yours", *self.remarks)
 
     @property
     def num_experts(self) -> int:
         """How many denoising networks share the steps; 2 means that each keeps its own part of the schedule."""
-        return sum(part.name.startswith("transformer") for part in self.components)
+        return len(self.denoisers)
+
+    @property
+    def denoisers(self) -> tuple[str, ...]:
+        """Names of the networks that compute at every step, by diffusers' convention."""
+        return tuple(name for name in self.component_names() if is_denoiser(name))
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """Names of the networks that encode the prompt."""
+        return tuple(name for name in self.component_names() if name.startswith("text_encoder"))
 
     def component(self, name: str) -> ComponentSpec:
         """The component of that name.

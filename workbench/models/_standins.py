@@ -1,106 +1,131 @@
-"""What a generation needs and a weightless pipeline lacks: a tokenizer, an image processor, and the arguments of the call.
+"""What a generation needs and a weightless pipeline lacks: tokenizers, image processors, a safety checker.
 
 None of them reads a file. They give tensors of the shapes and dtypes that the real ones give; the values mean nothing.
+`stand_in` makes the one for a member of a pipeline by the pipeline's own name for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from PIL import Image
 from transformers import BatchFeature
 
-from workbench.models._spec import ModelSpec
-from workbench.models._workload import Workload
-
-if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
-
 NUM_PROMPT_TOKENS = 32
-"""Real (not padding) tokens of every stand-in prompt. Wan pads prompts to a fixed length, so this changes no tensor that lasts."""
+"""Real (not padding) tokens of every stand-in prompt. Pipelines that pad prompts to a fixed length do not see it; for one that cuts
+the padding off, a prompt of this length is what is planned for."""
 
-PROMPT = (
-    "A red fox runs through fresh snow at sunrise, low camera, the light catches the snow that it throws up."
-)
-NEGATIVE_PROMPT = "overexposed, static, blurred details, subtitles, worst quality, deformed"
+MAX_TOKENS = 77
+"""Length limit of a tokenizer that is asked for its own: CLIP's, the only one that pipelines ask (`model_max_length`)."""
 
-
-class TokenizerBatch:
-    """What a tokenizer call returns, as far as the pipelines look at it."""
-
-    def __init__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
-        self.input_ids = input_ids
-        """[prompts, max_length], int64, on the CPU."""
-        self.attention_mask = attention_mask
-        """The same shape and dtype: 1 for a real token, 0 for padding."""
+IMAGE_SIZE = 224
+"""Pixels per side that an image processor makes when no image encoder says otherwise."""
 
 
 class StandInTokenizer:
-    """Answers a tokenizer call with `NUM_PROMPT_TOKENS` tokens per prompt and padding, whatever the text.
+    """Answers like a tokenizer, a processor or a chat template, with `NUM_PROMPT_TOKENS` tokens per prompt, whatever the text.
 
-    On the CPU, as real tokenizers answer: the pipelines read the mask's values to cut the padding off.
+    On the CPU, as real tokenizers answer: the pipelines read the mask's values to cut the padding off. Ids are 1, padding is 0, so that
+    the smallest vocabulary has them.
     """
 
-    def __call__(
-        self,
-        text: str | list[str],
-        *,
-        padding: str = "max_length",
-        max_length: int,
-        truncation: bool = True,
-        add_special_tokens: bool = True,
-        return_attention_mask: bool = True,
-        return_tensors: str = "pt",
-    ) -> TokenizerBatch:
-        assert padding == "max_length" and truncation and return_tensors == "pt", (
-            "the pipelines pad and truncate"
-        )
-        rows = 1 if isinstance(text, str) else len(text)
-        mask = torch.zeros(rows, max_length, dtype=torch.int64)
-        mask[:, :NUM_PROMPT_TOKENS] = 1
-        return TokenizerBatch(input_ids=mask.clone(), attention_mask=mask)
+    model_max_length = MAX_TOKENS
+    pad_token_id = 0
+    eos_token_id = 1
+    bos_token_id = 1
+    pad_token = "<pad>"
+    eos_token = "<eos>"
+    padding_side = "right"
+
+    def __call__(self, text: str | list[str] | None = None, **options: Any) -> BatchFeature:
+        """Token ids and mask, [prompts, length], int64: padded to `max_length` when asked to, else as long as the prompt."""
+        rows = 1 if text is None or isinstance(text, str) else len(text)
+        padded = options.get("padding") == "max_length"
+        limit = options.get("max_length") or (self.model_max_length if padded else NUM_PROMPT_TOKENS)
+        real = min(NUM_PROMPT_TOKENS, limit)
+        mask = torch.zeros(rows, limit if padded else real, dtype=torch.int64)
+        if options.get("padding_side", self.padding_side) == "left":
+            mask[:, mask.shape[1] - real :] = 1
+        else:
+            mask[:, :real] = 1
+        return BatchFeature({"input_ids": mask.clone(), "attention_mask": mask})
+
+    def apply_chat_template(self, conversation: Any, *, tokenize: bool = True, **options: Any) -> Any:
+        """One text per conversation, or its tokens: tensors if asked for, otherwise a list of ids."""
+        batched = bool(conversation) and isinstance(conversation[0], list)
+        texts = [""] * len(conversation) if batched else ""
+        if not tokenize:
+            return texts
+        tokens = self(texts, **options)
+        if options.get("return_dict"):
+            return tokens
+        ids = tokens["input_ids"]
+        if options.get("return_tensors") is not None:
+            return ids
+        return ids.tolist() if batched else ids[0].tolist()
+
+    def batch_decode(self, ids: Any, **options: Any) -> list[str]:
+        """No text per row."""
+        return [""] * len(ids)
+
+    def decode(self, ids: Any, **options: Any) -> str:
+        """No text."""
+        return ""
+
+    def convert_tokens_to_ids(self, tokens: str | list[str]) -> int | list[int]:
+        """The id of every real token."""
+        return 1 if isinstance(tokens, str) else [1] * len(tokens)
 
 
 class StandInImageProcessor:
     """Answers an image processor call with black pixels of the size that the image encoder reads."""
 
+    size: Mapping[str, int]
+    crop_size: Mapping[str, int]
+
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size
         """Pixels, of both sides."""
+        self.size = self.crop_size = {"height": image_size, "width": image_size}
 
-    def __call__(self, images: object, *, return_tensors: str = "pt") -> BatchFeature:
-        count = len(images) if isinstance(images, (list, tuple)) else 1
+    def __call__(self, images: object = None, **options: Any) -> BatchFeature:
+        """`pixel_values` [images, 3, image_size, image_size], fp32."""
+        count = len(images) if isinstance(images, (list, tuple, torch.Tensor)) else 1
         return BatchFeature({"pixel_values": torch.zeros(count, 3, self.image_size, self.image_size)})
 
+    def preprocess(self, images: object = None, **options: Any) -> BatchFeature:
+        """The same."""
+        return self(images, **options)
 
-def call_kwargs(spec: ModelSpec, workload: Workload, pipe: DiffusionPipeline) -> dict[str, Any]:
-    """Arguments with which `pipe(**kwargs)` makes this workload, with stand-ins for prompt and image.
 
-    `output_type` is `"pt"`: the default, `"np"`, copies the frames out of the tensor, which a tensor without data refuses.
-    Up to that copy both do the same, except that `"pt"` gathers the batch on the device where `"np"` gathers it in host RAM.
-    Image-to-video gets `batch` prompts instead of `num_videos_per_prompt`: `WanImageToVideoPipeline` does not repeat the
-    image embeddings per video (diffusers 0.42), so that its transformer refuses the latter.
+class StandInSafetyChecker:
+    """Finds everything safe. The real ones are networks of another package, which the workbench does not count."""
+
+    def to(self, *args: Any, **options: Any) -> StandInSafetyChecker:
+        """Itself."""
+        return self
+
+    def check_text_safety(self, prompt: str) -> bool:
+        """Safe."""
+        return True
+
+    def check_video_safety(self, frames: Any) -> Any:
+        """The frames as they are."""
+        return frames
+
+
+def stand_in(member: str, image_size: int | None = None) -> object | None:
+    """The stand-in for a member of a pipeline that is not a network; None if pipelines do without it.
+
+    Args:
+        member: the parameter of the pipeline class, `"tokenizer_2"`.
+        image_size: pixels per side that the pipeline's image encoder reads.
     """
-    kwargs: dict[str, Any] = {
-        "prompt": PROMPT,
-        "negative_prompt": NEGATIVE_PROMPT,
-        "height": workload.height,
-        "width": workload.width,
-        "num_frames": workload.frames,
-        "num_inference_steps": workload.steps,
-        "guidance_scale": workload.guidance,
-        "max_sequence_length": spec.text_tokens,
-        "output_type": "pt",
-    }
-    config: Mapping[str, Any] = pipe.config
-    if config.get("boundary_ratio") is not None:
-        kwargs["guidance_scale_2"] = workload.guidance_2
-    if spec.task == "i2v":
-        kwargs["image"] = Image.new("RGB", (workload.width, workload.height))
-        kwargs["prompt"] = [PROMPT] * workload.batch
-        kwargs["negative_prompt"] = [NEGATIVE_PROMPT] * workload.batch
-    elif workload.batch > 1:
-        kwargs["num_videos_per_prompt"] = workload.batch
-    return kwargs
+    if member.startswith("tokenizer"):
+        return StandInTokenizer()
+    if member in ("image_processor", "feature_extractor"):
+        return StandInImageProcessor(image_size or IMAGE_SIZE)
+    if member == "safety_checker":
+        return StandInSafetyChecker()
+    return None

@@ -41,7 +41,8 @@ class Workload:
     """Denoising steps."""
 
     guidance: float
-    """Classifier-free guidance scale; at most 1 means that the model runs once per step instead of twice."""
+    """Guidance scale. Under classifier-free guidance at most 1 means that the model runs once per step instead of twice; a
+    guidance-distilled model takes it as an input and always runs once."""
 
     guidance_2: float | None = None
     """Guidance scale of the second (low-noise) expert; None for a model with one expert."""
@@ -148,13 +149,14 @@ def _guidance(name: str, value: float) -> float:
 
 def _check_frames(spec: ModelSpec, frames: int) -> None:
     frames = _count("frames", frames)
-    factor = spec.temporal_factor
-    if frames > spec.max_frames:
+    factor, rest = spec.temporal_factor, spec.frame_remainder
+    if spec.max_frames is not None and frames > spec.max_frames:
         raise WorkloadError(f"{spec.name} makes at most {spec.max_frames} frames, got {frames}")
-    below = (frames - 1) // factor * factor + 1
+    below = (frames - rest) // factor * factor + rest
     if frames != below:
-        nearest = f"nearest are {below} and {below + factor}"
-        raise WorkloadError(f"{spec.name} makes {factor}*k+1 frames, got {frames}: {nearest}")
+        form = f"{factor}*k+{rest}" if rest else f"{factor}*k"
+        nearest = f"nearest are {below} and {below + factor}" if below > 0 else f"nearest is {below + factor}"
+        raise WorkloadError(f"{spec.name} makes {form} frames, got {frames}: {nearest}")
 
 
 def _check_size(spec: ModelSpec, name: str, value: int) -> None:
@@ -167,5 +169,5 @@ def _check_size(spec: ModelSpec, name: str, value: int) -> None:
         raise WorkloadError(f"{wrong}: nearest is {multiple}")
     if value != below:
         raise WorkloadError(f"{wrong}: nearest are {below} and {below + multiple}")
-    if value > spec.max_size:
+    if spec.max_size is not None and value > spec.max_size:
         raise WorkloadError(f"{name} must be at most {spec.max_size} for {spec.name}, got {value}")

@@ -79,8 +79,9 @@ TINY = ModelSpec(
     defaults=Defaults(frames=17, height=64, width=64, steps=8, guidance=5.0, fps=8),
     temporal_factor=4,
     size_multiple=16,
-    max_positions=1024,
-    text_tokens=512,
+    max_frames=4 * 1023 + 1,
+    max_size=16 * 1024,
+    call={"max_sequence_length": 512},
     parameters={},
     sources=(_SOURCE,),
 )

@@ -177,8 +177,11 @@ def _row(
         defaults=defaults,
         temporal_factor=4,  # `scale_factor_temporal` of both VAEs
         size_multiple=spatial_compression * _PATCH,
-        max_positions=_ROPE_POSITIONS,
-        text_tokens=512,  # default of the pipeline call, and `text_len` of both wan/configs/shared_config.py
+        max_frames=4 * (_ROPE_POSITIONS - 1) + 1,
+        max_size=spatial_compression * _PATCH * _ROPE_POSITIONS,
+        # default of the pipeline call, and `text_len` of both wan/configs/shared_config.py
+        call={"max_sequence_length": 512},
+        inputs=() if task == "t2v" else ("image",),
         parameters={"text_encoder": 5.68e9, **parameters},
         sources=(*sources, _COUNTS),
     )

@@ -120,8 +120,8 @@ class Space:
         role = offload.get("components")
         return {**offload, "components": self._named(role)} if role else dict(offload)
 
-    def _denoisers(self) -> list[str]:
-        return [*self._named("transformer"), *self._named("unet")]
+    def _denoisers(self) -> tuple[str, ...]:
+        return self.spec.denoisers
 
     def _named(self, prefix: str) -> list[str]:
         return [name for name in self.spec.component_names() if name.startswith(prefix)]
@@ -135,7 +135,7 @@ def _vae_dtypes(spec: ModelSpec) -> tuple[str, ...]:
 
 def _halves(spec: ModelSpec, device: Device) -> tuple[str, ...]:
     """The documented dtype of the denoiser, and fp16 beside bf16 on a card without bf16 units and fused bf16 attention."""
-    documented = {part.dtype for part in spec.components if part.name.startswith(("transformer", "unet"))}
+    documented = {spec.component(name).dtype for name in spec.denoisers}
     return (
         ("documented", "fp16")
         if documented == {"bf16"} and "bf16" not in device.dense_flops
@@ -150,14 +150,19 @@ def _step_counts(workload: Workload) -> tuple[int, ...]:
 
 def _windows(spec: ModelSpec, workload: Workload) -> tuple[int, ...]:
     """Windows in video frames of the form that the model makes, shorter than the clip."""
-    latent = (workload.frames - 1) // spec.temporal_factor + 1
-    windows = (
-        spec.temporal_factor * (max(2, round(latent * fraction)) - 1) + 1 for fraction in WINDOW_FRACTIONS
-    )
+    latent = _latent_frames(spec, workload.frames)
+    windows = (_frames(spec, max(2, round(latent * fraction))) for fraction in WINDOW_FRACTIONS)
     return tuple(window for window in windows if window < workload.frames)
 
 
 def _overlap(spec: ModelSpec, window: int) -> int:
     """About a quarter of the window, in whole latent frames."""
-    latent = (window - 1) // spec.temporal_factor + 1
-    return spec.temporal_factor * max(1, latent // 4)
+    return spec.temporal_factor * max(1, _latent_frames(spec, window) // 4)
+
+
+def _latent_frames(spec: ModelSpec, frames: int) -> int:
+    return (frames - spec.frame_remainder) // spec.temporal_factor + spec.frame_remainder
+
+
+def _frames(spec: ModelSpec, latent: int) -> int:
+    return (latent - spec.frame_remainder) * spec.temporal_factor + spec.frame_remainder

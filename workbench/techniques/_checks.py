@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from workbench._errors import SettingsError, UnknownNameError
+from workbench.models._spec import is_denoiser
 
 if TYPE_CHECKING:
     from workbench.models import ModelSpec
-
-DENOISERS = ("transformer", "unet")
-"""A pipeline's denoising networks have names that begin with one of these (diffusers' convention)."""
 
 
 def read_object(owner: str, value: object) -> dict[str, Any]:
@@ -81,4 +79,4 @@ def check_components(model: ModelSpec, names: Iterable[str]) -> None:
 
 def denoisers(names: Iterable[str]) -> tuple[str, ...]:
     """Those of some component names that are denoising networks."""
-    return tuple(name for name in names if name.startswith(DENOISERS))
+    return tuple(name for name in names if is_denoiser(name))

@@ -58,7 +58,7 @@ class Miniature:
         """A new weightless pipeline with the real tokenizer, so that both see the same tokens."""
         spec = get("tiny")
         modules = {name: build_component(spec, name) for name in spec.component_names()}
-        return assemble(spec, modules, tiny_tokenizer(spec.text_tokens))
+        return assemble(spec, modules, tiny_tokenizer(spec.call["max_sequence_length"]))
 
     def call_kwargs(self, settings: Settings, **more: Any) -> dict[str, Any]:
         """Arguments of one call; always the same noise."""
