@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cost import (
@@ -25,15 +26,17 @@ from workbench.cost import (
     versions,
 )
 from workbench.devices import Device, resolve
-from workbench.models import DEFAULT_MODEL, Workload, get
+from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
     from workbench._rehearsing import Rehearsing, Workshop
 
 
 def estimate(
-    workload: Workload | str | None = None,
+    workload: Workload | ModelSpec | str | Path | DiffusionPipeline | None = None,
     settings: Settings | Mapping[str, Any] | str | None = None,
     device: Device | str | None = None,
     *,
@@ -43,7 +46,8 @@ def estimate(
     """Predicts memory, time and quality of one configuration, without the GPU and without the weights.
 
     Args:
-        workload: what to make; a model's name means its native workload, None the default model's.
+        workload: what to make; a model (a catalogue name, a folder, a hub id, a pipeline in memory) means its native workload, None the
+            default model's.
         settings: techniques by id, as `Settings`, a mapping, JSON text or the path of a JSON file; None means the library's defaults.
         device: a card or its name; None means a typical card of `vram_gb`.
         vram_gb: a cap in GiB; with `device` it must not exceed that card's memory.
@@ -80,7 +84,7 @@ class Predictor:
 
     def __init__(self, workload: Workload, store: Store | None = None) -> None:
         self.workload = workload
-        self.spec = get(workload.model)
+        self.spec = resolve_model(workload.model)
         self.store = store if store is not None else Store()
         self._logs: dict[str, CallLog] = {}
         self._summaries: dict[tuple[str, str], CallSummary] = {}

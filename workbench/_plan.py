@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from workbench._errors import InputError
 from workbench._estimate import Predictor, collector_paused
 from workbench.devices import Device, resolve
-from workbench.models import DEFAULT_MODEL, Workload
+from workbench.models import DEFAULT_MODEL, ModelSpec, Workload
 from workbench.search import Candidate
 from workbench.search import Plan as Plan
 from workbench.search._study import Evaluated, choose, run
@@ -21,13 +22,16 @@ from workbench.search.pareto import front
 from workbench.search.space import Space
 from workbench.techniques import Settings
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
 OBJECTIVES = ("time", "quality")
 
 
 def plan(
     vram_gb: float | None = None,
     *,
-    model: str = DEFAULT_MODEL,
+    model: ModelSpec | str | Path | DiffusionPipeline = DEFAULT_MODEL,
     frames: int | None = None,
     height: int | None = None,
     width: int | None = None,
@@ -47,7 +51,8 @@ def plan(
 
     Args:
         vram_gb: the cap in GiB; with `device` a cap below that card's memory, alone a typical card of that size (12 by default).
-        model: catalogue name; the other workload values default to its native ones.
+        model: a catalogue name, a folder with configurations, a hub id, or a pipeline in memory; the other workload values
+            default to its native ones.
         ram_gb: host RAM in GiB; None means unlimited.
         objectives: what `best` is chosen by: `("time",)` the fastest that fits whatever it does to the output, `("quality",)` the
             closest to the un-optimised run, both (the default) the fastest among those that stay close to it.

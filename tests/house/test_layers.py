@@ -11,7 +11,7 @@ import pytest
 
 # From the bottom up. One line is a layer; within a line too, only names further left are imported.
 ORDER = (
-    "_version", "_units", "_errors", "_files",
+    "_version", "_units", "_errors", "_files", "_store",
     "devices", "models", "records",
     "cost",
     "runtime", "techniques",

@@ -4,6 +4,8 @@ The pure half (call logs, allocator, residency, time, price) needs no torch; `re
 imported only when something is not yet known.
 """
 
+from workbench._store import Store as Store
+from workbench._store import versions as versions
 from workbench.cost._cost import Cost as Cost
 from workbench.cost._cost import Quality as Quality
 from workbench.cost._cost import QualityEffect as QualityEffect
@@ -16,5 +18,3 @@ from workbench.cost.price import price as price
 from workbench.cost.residency import Placement as Placement
 from workbench.cost.residency import Residency as Residency
 from workbench.cost.residency import Weights as Weights
-from workbench.cost.store import Store as Store
-from workbench.cost.store import versions as versions

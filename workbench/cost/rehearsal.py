@@ -15,6 +15,7 @@ from unittest import mock
 import torch
 from torch import nn
 
+from workbench._errors import RehearsalError, WorkbenchError
 from workbench.cost._calls import Call, watched
 from workbench.cost._lowering import lowered
 from workbench.cost._memo import Memo
@@ -50,7 +51,7 @@ def rehearse(
         trace the call itself, to be made again with techniques applied (`retrace`).
 
     Raises:
-        RehearsalError: the pipeline looked at values that a run without weights has not.
+        RehearsalError: the pipeline refused the arguments, or looked at values that a run without weights has not.
     """
     memo = _for_target(memo, target)
     recorder = Recorder(memo=memo, cudnn=target.kind == "cuda")
@@ -62,7 +63,14 @@ def rehearse(
         recorder,
         watched(recorder, parts),
     ):
-        pipe(**kwargs)
+        try:
+            pipe(**kwargs)
+        except WorkbenchError:
+            raise
+        except Exception as error:  # whatever the pipeline's own code raises is news for the caller, not a fault of this package
+            raise RehearsalError(
+                f"{type(pipe).__name__} could not be run without weights for this workload: {type(error).__name__}: {error}"
+            ) from error
     return recorder.trace(type(pipe).__name__), recorder.calls
 
 

@@ -8,15 +8,17 @@ Imports torch and diffusers (seconds): import this module only where a pipeline 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from workbench._errors import UnknownNameError
+from workbench._errors import InputError, UnknownNameError
 from workbench.models._quiet import quiet_imports
 from workbench.models._spec import ComponentSpec, ModelSpec
 
@@ -84,10 +86,18 @@ def loading_dtypes(module: torch.nn.Module, dtype: str) -> dict[str, torch.dtype
 def construct(part: ComponentSpec) -> torch.nn.Module:
     """The component of its real class, under its loading dtype as default dtype, on the current default device."""
     with _default_dtype(TORCH_DTYPES[part.dtype]):
-        if part.library == "diffusers":
-            return _class(diffusers, part.class_name)(**part.config)
-        model_class = _class(transformers, part.class_name)
-        return model_class(model_class.config_class(**part.config))
+        if part.library == "transformers":
+            model_class = _class(transformers, part.class_name)
+            return model_class(model_class.config_class(**part.config))
+        return made(_diffusers_class(part.library, part.class_name), part.config)
+
+
+def made(kind: Any, config: Mapping[str, Any]) -> Any:
+    """A diffusers class from a configuration; as in `from_config`, keys that this version's class does not have are passed over."""
+    accepted = inspect.signature(kind.__init__).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return kind(**config)
+    return kind(**{name: value for name, value in config.items() if name in accepted})
 
 
 def assemble(
@@ -99,16 +109,19 @@ def assemble(
         tokenizer: takes the place of the stand-in for `tokenizer`.
     """
     pipeline_class = _class(diffusers, spec.pipeline_class)
-    made = {
-        name: _class(diffusers, part.class_name)(**part.config)
+    plain = {
+        name: made(_class(diffusers, part.class_name), part.config)
         for name, part in {"scheduler": spec.scheduler, **spec.extras}.items()
     }
     if tokenizer is not None:
-        made["tokenizer"] = tokenizer
-    given = {**modules, **made, **spec.pipeline_config}
+        plain["tokenizer"] = tokenizer
+    given = {**modules, **plain, **spec.pipeline_config}
     missing = [name for name in inspect.signature(pipeline_class.__init__).parameters if name not in given]
     others = {name: stand_in(name, _image_size(modules)) for name in missing[1:]}
-    return pipeline_class(**given, **{name: part for name, part in others.items() if part is not None})
+    try:
+        return pipeline_class(**given, **{name: part for name, part in others.items() if part is not None})
+    except TypeError as error:  # a member that neither the row nor a stand-in provides
+        raise InputError(f"{spec.pipeline_class} cannot be built for {spec.name}: {error}") from error
 
 
 def _image_size(modules: Mapping[str, torch.nn.Module | None]) -> int | None:
@@ -118,13 +131,22 @@ def _image_size(modules: Mapping[str, torch.nn.Module | None]) -> int | None:
     return size
 
 
+def _diffusers_class(library: str, name: str) -> Any:
+    """A class of diffusers, or of one of its pipelines' packages."""
+    if library == "diffusers":
+        return _class(diffusers, name)
+    with quiet_imports():
+        return _class(importlib.import_module(f"diffusers.pipelines.{library}"), name)
+
+
 def _class(library: Any, name: str) -> Any:
     """The class of that name; the libraries import their parts when they are first asked for, hence the quiet."""
     try:
         with quiet_imports():
             return getattr(library, name)
     except AttributeError:
-        raise UnknownNameError(f"{library.__name__} {library.__version__} has no class {name!r}") from None
+        version = sys.modules[library.__name__.partition(".")[0]].__version__
+        raise UnknownNameError(f"{library.__name__} {version} has no class {name!r}") from None
 
 
 @contextmanager

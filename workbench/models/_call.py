@@ -84,6 +84,9 @@ STAND_IN_INPUTS: Mapping[str, Callable[[Workload], Any]] = {
     "image": _image,
     "last_image": _image,
     "video": _video,
+    "control_video": _video,
+    "pose_video": _video,
+    "face_video": _video,
     "mask": _mask,
     "reference_images": lambda workload: [_image(workload)],
 }

@@ -9,17 +9,33 @@ from workbench.models._spec import ModelSpec
 ALL: tuple[ModelSpec, ...] = (*wan.ROWS, *tiny.ROWS)
 
 
+_OTHERS: dict[str, ModelSpec] = {}
+"""Models outside the catalogue that this process has read (`_resolve.py`), by the name that workloads call them by."""
+
+
 def get(name: str) -> ModelSpec:
-    """The row of that name, in any case.
+    """The row of that name, in any case; also of a model outside the catalogue that `resolve_model` has read in this process.
 
     Raises:
         UnknownNameError: no such model; the message offers the nearest names.
     """
-    wanted = str(name).strip().lower()
-    for spec in ALL:
-        if spec.name == wanted:
-            return spec
-    raise UnknownNameError.of("model", name, names())
+    found = find(name)
+    if found is None:
+        raise UnknownNameError.of("model", name, names())
+    return found
+
+
+def find(name: str) -> ModelSpec | None:
+    """The row of that name, or None."""
+    wanted = str(name).strip()
+    rows = (spec for spec in ALL if spec.name == wanted.lower())
+    return next(rows, _OTHERS.get(wanted))
+
+
+def register(spec: ModelSpec) -> None:
+    """Lets `get` find a model outside the catalogue for the rest of the process."""
+    if spec not in ALL:
+        _OTHERS[spec.name] = spec
 
 
 def names() -> tuple[str, ...]:

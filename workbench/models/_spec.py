@@ -21,6 +21,9 @@ INPUTS: Mapping[str, str] = {
     "last_image": "a black last image",
     "video": "a black video of the clip's length",
     "mask": "a mask that regenerates every pixel",
+    "control_video": "a black control video of the clip's length",
+    "pose_video": "a black pose video of the clip's length",
+    "face_video": "a black face video of the clip's length",
     "reference_images": "one black reference image",
 }
 """Arguments of a pipeline call that need more than text and numbers -> what stands in for them; `_call.py` makes it."""
@@ -38,8 +41,9 @@ class ComponentSpec:
     name: str
     """The pipeline's own name for it: `transformer`, `transformer_2`, `vae`, `text_encoder`, `image_encoder`."""
 
-    library: Literal["diffusers", "transformers"]
-    """The package that has the class; the two packages keep different parts in fp32 while loading."""
+    library: str
+    """`diffusers`, `transformers` (the two keep different parts in fp32 while loading), or the pipeline package of diffusers that has
+    the class, as in `model_index.json` (`ltx2`)."""
 
     class_name: str
     """The class, `"WanTransformer3DModel"`."""
@@ -114,8 +118,8 @@ class ModelSpec:
     family: str
     """`"wan"`; the file of this folder that holds the row."""
 
-    task: Literal["t2v", "i2v"]
-    """Text to video, or image and text to video."""
+    task: Literal["t2v", "i2v", "v2v"]
+    """Text to video, image to video, or video to video."""
 
     pipeline_class: str
     """The diffusers pipeline class, `"WanPipeline"`."""

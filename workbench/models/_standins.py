@@ -7,6 +7,7 @@ None of them reads a file. They give tensors of the shapes and dtypes that the r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class StandInTokenizer:
     pad_token = "<pad>"
     eos_token = "<eos>"
     padding_side = "right"
+    added_tokens_encoder: Mapping[str, int] = MappingProxyType({})
 
     def __call__(self, text: str | list[str] | None = None, **options: Any) -> BatchFeature:
         """Token ids and mask, [prompts, length], int64: padded to `max_length` when asked to, else as long as the prompt."""
@@ -72,6 +74,10 @@ class StandInTokenizer:
     def decode(self, ids: Any, **options: Any) -> str:
         """No text."""
         return ""
+
+    def tokenize(self, text: str, **options: Any) -> list[str]:
+        """As many tokens as every stand-in prompt has."""
+        return ["a"] * NUM_PROMPT_TOKENS
 
     def convert_tokens_to_ids(self, tokens: str | list[str]) -> int | list[int]:
         """The id of every real token."""

@@ -10,11 +10,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from workbench._errors import WorkloadError
-from workbench.models._catalogue import get
+from workbench.models._resolve import resolve_model
 from workbench.models._spec import ModelSpec
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 DEFAULT_MODEL = "wan2.1-t2v-1.3b"
 
@@ -26,7 +30,7 @@ class Workload:
     """One generation. Build it with `Workload.for_model`, which fills in the model's native values and checks the rest."""
 
     model: str = DEFAULT_MODEL
-    """Catalogue name of the model."""
+    """Name of the model: a catalogue name, a folder, a hub id, or the name given to a pipeline in memory."""
 
     frames: int
     """Video frames."""
@@ -64,7 +68,7 @@ class Workload:
     @classmethod
     def for_model(
         cls,
-        spec: ModelSpec | str = DEFAULT_MODEL,
+        model: ModelSpec | str | Path | DiffusionPipeline = DEFAULT_MODEL,
         *,
         frames: int | None = None,
         height: int | None = None,
@@ -77,13 +81,16 @@ class Workload:
     ) -> Workload:
         """A workload that this model can make; what is left out is the model's native value.
 
+        Args:
+            model: a row, a catalogue name, a folder with configurations, a hub id, or a pipeline in memory.
+
         With `guidance` given and `guidance_2` left out, both experts of a two-expert model use `guidance`, as the pipeline does.
 
         Raises:
             WorkloadError: a value is not a number of the right kind, or the model cannot make it.
-            UnknownNameError: `spec` is a name that is not in the catalogue.
+            InputError: there is no such model, or it cannot be planned (`workbench.models.resolve_model`).
         """
-        spec = get(spec) if isinstance(spec, str) else spec
+        spec = resolve_model(model)
         native = spec.defaults
         frames = native.frames if frames is None else frames
         height = native.height if height is None else height
@@ -119,7 +126,7 @@ class Workload:
 
         Raises:
             WorkloadError: a field is unknown, missing or out of range.
-            UnknownNameError: the model is not in the catalogue.
+            InputError: there is no such model.
         """
         allowed = tuple(item.name for item in fields(cls))
         unknown = sorted(set(data) - set(allowed))
@@ -128,7 +135,7 @@ class Workload:
         if "model" not in data:
             raise WorkloadError("a workload needs the field 'model'")
         values = {name: value for name, value in data.items() if name != "model"}
-        return cls.for_model(get(data["model"]) if spec is None else spec, **values)
+        return cls.for_model(data["model"] if spec is None else spec, **values)
 
 
 def _is_whole(value: object) -> bool:

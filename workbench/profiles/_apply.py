@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from workbench._errors import ProfileError
+from workbench._errors import InputError, ProfileError
 from workbench.cost import versions
-from workbench.models import ModelSpec, get
+from workbench.models import ModelSpec, resolve_model
 from workbench.techniques import Handle, Settings, apply_all
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def apply(profile: Profile, pipe: DiffusionPipeline, spec: ModelSpec | None = No
     found = type(pipe).__name__
     if found != profile.pipeline_class:
         raise ProfileError(f"this profile is for {profile.pipeline_class}, got {found}")
-    planned = get(profile.workload.model)
+    planned = _planned(profile, pipe)
     settings = Settings.parse(profile.settings)
     present = _components(pipe)
     missing = [name for name in planned.component_names() if name not in present]
@@ -37,6 +37,14 @@ def apply(profile: Profile, pipe: DiffusionPipeline, spec: ModelSpec | None = No
         handle.did(sentence)
     handle.include(apply_all(pipe, settings))
     return handle
+
+
+def _planned(profile: Profile, pipe: DiffusionPipeline) -> ModelSpec:
+    """The model that the profile was made for; if that was a folder or a pipeline that is not here, this pipeline stands for it."""
+    try:
+        return resolve_model(profile.workload.model)
+    except InputError:
+        return resolve_model(pipe)
 
 
 def _components(pipe: DiffusionPipeline) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench._errors import ProfileError
 from workbench.devices import Device
-from workbench.models import ModelSpec, Workload, get
+from workbench.models import ModelSpec, Workload, resolve_model
 from workbench.profiles import _io
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Profile:
         size = f"{workload.frames}x{workload.height}x{workload.width}"
         return cls(
             name=name or f"{workload.model} {size} on {cost.device.name}",
-            pipeline_class=pipeline_class or get(workload.model).pipeline_class,
+            pipeline_class=pipeline_class or resolve_model(workload.model).pipeline_class,
             workload=workload,
             device=cost.device,
             settings=dict(cost.settings),
@@ -128,4 +128,4 @@ class Profile:
         """
         from workbench.profiles._apply import apply
 
-        return apply(self, pipe, get(model) if isinstance(model, str) else model)
+        return apply(self, pipe, resolve_model(model) if isinstance(model, str) else model)

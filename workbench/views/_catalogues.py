@@ -11,7 +11,7 @@ from workbench.models import DEFAULT_MODEL, ModelSpec
 from workbench.search._report import Column, Report, Section, Table
 from workbench.search._words import describe_component
 
-_TASKS = {"t2v": "text to video", "i2v": "image to video"}
+_TASKS = {"t2v": "text to video", "i2v": "image to video", "v2v": "video to video"}
 _RATES = ("bf16", "fp16", "int8", "fp8")
 
 

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from workbench import _store as store
 from workbench._units import format_gib
 from workbench._version import __version__
-from workbench.cost import store
 from workbench.devices import this_machine
 from workbench.devices._detect import system_ram_bytes
 from workbench.models._quiet import quiet_imports

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.cost.store import Store, default_folder, versions
+from workbench._store import Store, default_folder, versions
 
 
 def test_entries_come_back_in_another_store(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_damaged_entry_counts_as_absent(tmp_path: Path) -> None:
 
 def test_other_versions_are_other_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(tmp_path).put("log", {"a": 1}, {"value": 1})
-    monkeypatch.setattr("workbench.cost.store.versions", lambda: {**versions(), "diffusers": "0.0"})
+    monkeypatch.setattr("workbench._store.versions", lambda: {**versions(), "diffusers": "0.0"})
     assert Store(tmp_path).get("log", {"a": 1}) is None
 
 
