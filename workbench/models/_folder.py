@@ -21,6 +21,9 @@ INDEX = "model_index.json"
 _WITHOUT_WEIGHTS = ("Tokenizer", "TokenizerFast", "Processor", "ProcessorFast", "FeatureExtractor")
 """How the classes of members end that prepare inputs; stand-ins take their place."""
 
+_STAND_INS = ("tokenizer", "image_processor", "feature_extractor", "processor", "safety_checker")
+"""How the names of members begin that `_standins.py` makes, whatever their class: newer tokenizers are all of one backend class."""
+
 NO_ARGUMENTS = frozenset({"architectures", "model_type", "transformers_version", "torch_dtype", "dtype"})
 """Keys of a configuration file that say how it was written and are not arguments of the configuration class."""
 
@@ -67,7 +70,7 @@ class FolderReading:
             return
         library, class_name = value
         folder = self.folder / member
-        if class_name.endswith(_WITHOUT_WEIGHTS) or (not folder.is_dir() and member.startswith("tokenizer")):
+        if class_name.endswith(_WITHOUT_WEIGHTS) or member.startswith(_STAND_INS):
             return
         plain = sorted(folder.glob("*_config.json")) if library != "transformers" else []
         if (folder / "config.json").is_file():

@@ -51,7 +51,7 @@ def resolve_model(model: ModelSpec | str | Path | DiffusionPipeline) -> ModelSpe
     if isinstance(model, str) and is_hub_id(text):
         row = catalogue.find(_catalogue_name(text))
         return row if row is not None else _of_folder(folder_of(text), text)
-    if path.suffix or len(path.parts) > 1:
+    if len(path.parts) > 1:
         raise InputError(f"model {text!r} is no folder on this machine, and no catalogue name or hub id")
     raise UnknownNameError.of("model", text, catalogue.names())
 
