@@ -29,6 +29,29 @@ def test_other_versions_are_other_entries(tmp_path: Path, monkeypatch: pytest.Mo
     assert Store(tmp_path).get("log", {"a": 1}) is None
 
 
+def test_contents_tell_what_is_stale_and_clear_deletes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("workbench._store.versions", lambda: {**versions(), "diffusers": "0.0"})
+        Store(tmp_path).put("log", {"a": 1}, {"value": 1})
+    store = Store(tmp_path)
+    store.put("call", {"a": 1}, {"value": 2})
+    (tmp_path / "weights-0.json").write_text("{")
+    (tmp_path / ".call-1.part.json").write_text("{")  # what a killed writer leaves
+    assert [(entry.kind, entry.is_stale) for entry in store.contents()] == [
+        ("call", False),
+        ("log", True),
+        ("weights", True),
+    ]
+    number, num_bytes = store.clear(only_stale=True)
+    assert number == 2 and num_bytes > 0
+    assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["call"]
+    assert store.get("call", {"a": 1}) == {"value": 2}
+    assert store.clear()[0] == 1 and store.contents() == []
+    assert store.get("call", {"a": 1}) is None
+
+
 def test_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")

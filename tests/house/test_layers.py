@@ -105,7 +105,7 @@ def test_an_import_against_the_layers_is_found(path, code):
         ("cost/time.py", "from workbench.cost._trace import Trace\nfrom . import _trace"),
         ("cost/time.py", "import torch\nfrom diffusers import WanPipeline"),
         ("_plan.py", "from workbench import search"),
-        ("_cli.py", "import workbench as wb\nfrom workbench import plan"),
+        ("_cli/_planning.py", "import workbench as wb\nfrom workbench import plan"),
     ],
 )
 def test_an_import_along_the_layers_passes(path, code):

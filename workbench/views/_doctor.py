@@ -131,11 +131,11 @@ def _gpu() -> dict[str, Any]:
 def _cache() -> dict[str, Any]:
     """The folder of traces: where it is, and what is in it."""
     folder = store.default_folder()
-    sizes = [path.stat().st_size for path in folder.glob("*.json")] if folder.is_dir() else []
+    contents = store.Store(folder).contents()
     return {
         "folder": str(folder),
-        "entries": len(sizes),
-        "bytes": sum(sizes),
+        "entries": len(contents),
+        "bytes": sum(entry.num_bytes for entry in contents),
         "writable": _is_writable(folder),
     }
 
