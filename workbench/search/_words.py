@@ -203,6 +203,8 @@ def _vae_tiling(parameters: Mapping[str, Any]) -> str:
         words += f" {size} px"
     if stride := _size(parameters, "stride"):
         words += f" every {stride} px"
+    if frames := parameters.get("tile_frames"):
+        words += f" of {_plural(frames, 'frame')}"
     return words
 
 
@@ -230,6 +232,11 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "dtype": _dtype,
     "offload": _offload,
     "vae_tiling": _vae_tiling,
+    "decode_chunks": lambda parameters: (
+        f"decode {_plural(parameters['frames'], 'frame')} at a time"
+        if "frames" in parameters
+        else "decode chunks"
+    ),
     "vae_slicing": lambda _: "VAE slicing",
     "quantization": _quantization,
     "attention": lambda parameters: f"{parameters.get('backend', 'native')} attention",

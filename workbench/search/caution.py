@@ -15,6 +15,7 @@ TOLERATED: Final = 3
 
 _BY_TECHNIQUE: Final[Mapping[str, int]] = {
     "vae_tiling": 1,  # every pixel still comes from the same network; seams are blended
+    "decode_chunks": 1,  # every frame still comes from the same network
     "cache": 4,
     "temporal_chunks": 8,  # frames that attended to each other no longer do
 }

@@ -18,7 +18,7 @@ from workbench.techniques import Settings
 Point = Mapping[str, str | int | bool]
 """A choice for every dimension that exists under the other choices."""
 
-VERSION = "space-1"
+VERSION = "space-2"
 """Part of a study's name: Optuna refuses a stored study whose choices have changed."""
 
 OFFLOADS: Mapping[str, dict[str, Any]] = {
@@ -38,6 +38,9 @@ TILES: Mapping[str, dict[str, int] | None] = {
     "default": {},
 }
 """Tilings of the autoencoder's decode: none, and the size that its class ships with."""
+
+DECODE_CHUNKS = (0, 8, 2)
+"""Frames that an image autoencoder decodes at a time; 0 leaves the pipeline's own number. 8 and 2 are diffusers' own examples."""
 
 TEXT_QUANTIZATIONS = ("none", "int8wo", "fp8_storage")
 DENOISER_QUANTIZATIONS = ("none", "int8wo", "fp8_storage", "nf4")
@@ -60,6 +63,7 @@ class Space:
         """The space for a workload on a device: a choice whose technique says that it does not apply is left out."""
         full: dict[str, tuple[str | int, ...]] = {
             "tiles": tuple(TILES),
+            "chunks": tuple(count for count in DECODE_CHUNKS if count < workload.frames),
             "vae_dtype": _vae_dtypes(spec),
             "offload": tuple(OFFLOADS),
             "denoiser": DENOISER_QUANTIZATIONS,
@@ -95,6 +99,8 @@ class Space:
         tiles = TILES[str(point["tiles"])]
         if tiles is not None:
             data["vae_tiling"] = tiles
+        if point["chunks"]:
+            data["decode_chunks"] = {"frames": int(point["chunks"])}
         quantization = {name: str(point["denoiser"]) for name in self._denoisers()}
         quantization |= {name: str(point["text"]) for name in self._named("text_encoder")}
         quantization = {name: kind for name, kind in quantization.items() if kind != "none"}

@@ -14,6 +14,7 @@ from workbench.techniques._technique import AbstractTechnique as AbstractTechniq
 from workbench.techniques._technique import Effect as Effect
 from workbench.techniques._technique import Handle as Handle
 from workbench.techniques.attention import Attention as Attention
+from workbench.techniques.decode_chunks import DecodeChunks as DecodeChunks
 from workbench.techniques.dtype import Dtype as Dtype
 from workbench.techniques.offload import Offload as Offload
 from workbench.techniques.quantization import Quantization as Quantization
@@ -28,6 +29,7 @@ ALL: tuple[type[AbstractTechnique], ...] = (
     Attention,
     VaeTiling,
     VaeSlicing,
+    DecodeChunks,
     Steps,
     TemporalChunks,
     Offload,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from workbench.techniques._call_defaults import call_with
 from workbench.techniques._checks import check_whole
 from workbench.techniques._technique import UNKNOWN, AbstractTechnique, Effect, Handle
 
@@ -57,23 +56,9 @@ class Steps(AbstractTechnique):
 
     def apply(self, pipe: DiffusionPipeline) -> Handle:
         """Gives the pipeline a class of the same name whose call defaults to `count` steps."""
-        kind = type(pipe)
-        count = self.count
-        positional = tuple(inspect.signature(kind.__call__).parameters)[1:]
-
-        @functools.wraps(kind.__call__)
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if _STEPS not in positional[: len(args)]:
-                kwargs.setdefault(_STEPS, count)
-            return kind.__call__(self, *args, **kwargs)
-
-        made = type(kind.__name__, (kind,), {"__call__": call, "__module__": kind.__module__})
-        pipe.__class__ = made
-        handle = Handle()
-        handle.did(
-            f"the pipeline denoises in {count} steps by default", lambda: setattr(pipe, "__class__", kind)
+        return call_with(
+            pipe, f"the pipeline denoises in {self.count} steps by default", **{_STEPS: self.count}
         )
-        return handle
 
     def effect(self) -> Effect:
         """Published for one point only; any other number of steps is unknown."""

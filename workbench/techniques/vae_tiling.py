@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from workbench._errors import SettingsError
 from workbench.techniques._call_counter import CallCounter
 from workbench.techniques._checks import check_whole
 from workbench.techniques._technique import UNKNOWN, AbstractTechnique, Effect, Handle
+from workbench.techniques._vae_tiles import SIZES, WITHOUT, compression, kept, read, write
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -18,13 +19,8 @@ if TYPE_CHECKING:
     from workbench.devices import Device
     from workbench.models import ModelSpec
 
-_ARGUMENTS = {
-    "tile_height": "tile_sample_min_height",
-    "tile_width": "tile_sample_min_width",
-    "stride_height": "tile_sample_stride_height",
-    "stride_width": "tile_sample_stride_width",
-}
-"""Our parameter -> the argument of `enable_tiling`, which is also the attribute that keeps it (diffusers' video autoencoders)."""
+_TILED = ("tiled_decode", "_tiled_decode", "_temporal_tiled_decode")
+"""Methods that decode tile by tile; an autoencoder has some of them, or decodes its tiles inside `decode`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +32,7 @@ class VaeTiling(AbstractTechnique):
     may differ between tiles. Frames that are no larger than a tile are decoded whole: then nothing changes.
     Not to be confused with slicing, which cuts the batch.
 
-    Source: diffusers, `AutoencoderKLWan.enable_tiling`, `tiled_decode`.
+    Source: diffusers, `enable_tiling` and `tiled_decode` of its autoencoders.
     """
 
     id: ClassVar[str] = "vae_tiling"
@@ -49,19 +45,26 @@ class VaeTiling(AbstractTechnique):
     """Pixels from one tile to the next, at most the tile (192 for Wan)."""
     stride_width: int | None = None
     """Pixels."""
+    tile_frames: int | None = None
+    """Video frames, for autoencoders that also cut time (LTX, HunyuanVideo, EasyAnimate)."""
+    stride_frames: int | None = None
+    """Video frames from one tile to the next."""
 
     def __post_init__(self) -> None:
-        for name in _ARGUMENTS:
-            if getattr(self, name) is not None:
-                check_whole(self.id, name, getattr(self, name), minimum=1)
-        for side in ("height", "width"):
-            tile, stride = getattr(self, f"tile_{side}"), getattr(self, f"stride_{side}")
-            if tile is not None and stride is not None:
-                _check_stride(side, stride, tile)
+        given = self._given()
+        for name, value in given.items():
+            check_whole(self.id, name, value, minimum=1)
+        _check_strides(given)
+
+    def _given(self) -> dict[str, int]:
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
-        """Every pipeline with an autoencoder."""
-        return None if "vae" in model.component_names() else "it has no VAE"
+        """Every pipeline with an autoencoder that decodes in tiles."""
+        if "vae" not in model.component_names():
+            return "it has no VAE"
+        kind = model.component("vae").class_name
+        return f"its VAE, {kind}, has no tiles: {WITHOUT[kind]}" if kind in WITHOUT else None
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:
         """The autoencoder."""
@@ -74,28 +77,19 @@ class VaeTiling(AbstractTechnique):
             raise SettingsError(
                 f"vae_tiling needs a VAE with enable_tiling, and {type(pipe).__name__} has none"
             )
-        given = {
-            _ARGUMENTS[name]: value for name, value in dataclasses.asdict(self).items() if value is not None
-        }
-        known = inspect.signature(vae.enable_tiling).parameters
-        missing = [ours for ours, theirs in _ARGUMENTS.items() if theirs in given and theirs not in known]
-        if missing:
-            raise SettingsError(f"the VAE {type(vae).__name__} cannot set {', '.join(missing)} of vae_tiling")
-        before = {
-            name: value
-            for name, value in vars(vae).items()
-            if name.startswith("tile_") or name == "use_tiling"
-        }
-        sizes = {ours: given.get(theirs, before.get(theirs)) for ours, theirs in _ARGUMENTS.items()}
-        _check_sizes(sizes, vae)
-        vae.enable_tiling(**given)
+        before = kept(vae)
+        _check_sizes(self._given(), vae)
         handle = Handle()
-        handle.did(_sentence(sizes), lambda: vars(vae).update(before))
+        handle.undoing(lambda: vars(vae).update(before))
+        with handle.whole_or_not_at_all():
+            vae.enable_tiling()
+            write(vae, self._given())
+        handle.did(_sentence(read(vae)))
         calls = CallCounter()
-        for name in ("decode", "tiled_decode"):
-            if callable(getattr(vae, name, None)):
-                handle.undoing(calls.count(vae, name))
-        handle.watch(lambda: _said(calls))
+        tiled = [name for name in _TILED if callable(getattr(vae, name, None))]
+        for name in ("decode", *tiled):
+            handle.undoing(calls.count(vae, name))
+        handle.watch(lambda: _said(calls, tiled))
         return handle
 
     def effect(self) -> Effect:
@@ -103,36 +97,38 @@ class VaeTiling(AbstractTechnique):
         return UNKNOWN
 
 
-def _check_stride(side: str, stride: int, tile: int) -> None:
-    if stride > tile:
-        raise SettingsError(
-            f"stride_{side} of vae_tiling must be at most tile_{side}, got a stride of {stride} for a tile of {tile}"
-        )
-
-
-def _check_sizes(sizes: dict[str, Any], vae: Any) -> None:
-    """Tiles and strides in whole latents, and no gaps between tiles, defaults of the class included."""
-    compression = getattr(vae, "spatial_compression_ratio", None) or 1
-    for name, value in sizes.items():
-        if value is not None and value % compression:
+def _check_strides(sizes: Mapping[str, int | None]) -> None:
+    for size in SIZES:
+        tile, stride = sizes.get(f"tile_{size}"), sizes.get(f"stride_{size}")
+        if tile is not None and stride is not None and stride > tile:
             raise SettingsError(
-                f"{name} of vae_tiling must be a multiple of the VAE's spatial compression {compression}, got {value}"
+                f"stride_{size} of vae_tiling must be at most tile_{size}, got a stride of {stride} for a tile of {tile}"
             )
-    for side in ("height", "width"):
-        if sizes[f"tile_{side}"] is not None and sizes[f"stride_{side}"] is not None:
-            _check_stride(side, sizes[f"stride_{side}"], sizes[f"tile_{side}"])
 
 
-def _sentence(sizes: dict[str, Any]) -> str:
-    if None in sizes.values():
-        return "the VAE decodes in tiles of its own default size"
-    return "the VAE decodes in tiles of {tile_height}x{tile_width} pixels every {stride_height}x{stride_width}".format(
-        **sizes
+def _check_sizes(given: Mapping[str, int], vae: Any) -> None:
+    """Tiles and strides in whole latents, and no gaps between tiles, defaults of the class included."""
+    ratio = compression(vae)
+    for name, value in given.items():
+        if not name.endswith("frames") and value % ratio:
+            raise SettingsError(
+                f"{name} of vae_tiling must be a multiple of the VAE's spatial compression {ratio}, got {value}"
+            )
+    touched = {name.rpartition("_")[2] for name in given}
+    _check_strides(
+        {name: value for name, value in {**read(vae), **given}.items() if name.rpartition("_")[2] in touched}
     )
 
 
-def _said(calls: CallCounter) -> str | None:
+def _sentence(sizes: Mapping[str, int | None]) -> str:
+    pixels = [sizes[f"{part}_{side}"] for part in ("tile", "stride") for side in ("height", "width")]
+    if None in pixels:
+        return "the VAE decodes in tiles of its own fixed size"
+    return "the VAE decodes in tiles of {}x{} pixels every {}x{}".format(*pixels)
+
+
+def _said(calls: CallCounter, tiled: list[str]) -> str | None:
     """What a reader would not expect: decodes without tiles."""
-    if calls.numbers["decode"] == 0 or calls.numbers["tiled_decode"]:
+    if calls.numbers["decode"] == 0 or not tiled or any(calls.numbers[name] for name in tiled):
         return None
     return "vae_tiling changed nothing: the frames are no larger than a tile"
