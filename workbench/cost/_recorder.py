@@ -29,6 +29,7 @@ from workbench.cost._trace import ALLOC, FREE, RUN, Op, Trace
 _READS_DATA = frozenset(
     {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::item"}
 )
+_LIFT = "aten::lift_fresh"
 _HOLLOW_NUMEL = 2**14
 """A tensor with more elements than this lives on the meta device; timesteps, token ids and their masks stay real."""
 
@@ -155,7 +156,8 @@ class Recorder(TorchDispatchMode):
 
     def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> Op:
         outputs = _tensors((out,))
-        known = {t.untyped_storage()._cdata for t in inputs}
+        # `torch.tensor` makes its tensor unseen and then lifts it: that is where it is born
+        known = set() if func._schema.name == _LIFT else {t.untyped_storage()._cdata for t in inputs}
         for tensor in outputs:
             self._adopt(tensor, known)
         key = (
