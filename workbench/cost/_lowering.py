@@ -18,6 +18,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from workbench._errors import RehearsalError
 from workbench.cost._recorder import Recorder
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -36,6 +37,7 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
     lowering = _Lowering(recorder, target, attention)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", lowering.attend))
+        stack.enter_context(mock.patch("torch.autocast", _autocast))
         if target == "cuda":
             stack.enter_context(mock.patch("torch.rms_norm", lowering.rms_norm))
         if "torchao" in sys.modules:
@@ -44,6 +46,21 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
                 mock.patch.object(torch.ops.aten, "_weight_int4pack_mm", lowering.int4_product)
             )
         yield
+
+
+def _autocast(device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, **options: Any) -> Any:
+    """`torch.autocast`, which refuses the meta device.
+
+    Models switch it off for a part that needs fp32, or ask for fp32, having converted the operands themselves: there is nothing to cast.
+
+    Raises:
+        RehearsalError: automatic casts to half precision, which tensors without data do not get.
+    """
+    if device_type != "meta":
+        return _torch_autocast(device_type, dtype, enabled, **options)
+    if enabled and dtype != torch.float32:
+        raise RehearsalError(f"the model casts automatically to {dtype}, which a run without weights cannot follow")
+    return contextlib.nullcontext()
 
 
 def _integer_products(target: str) -> AbstractContextManager[Any]:
@@ -73,6 +90,7 @@ def _forced_kernel() -> str | None:
 
 _sdpa = torch.nn.functional.scaled_dot_product_attention
 _rms_norm = torch.rms_norm
+_torch_autocast = torch.autocast
 _int4_product = torch.ops.aten._weight_int4pack_mm
 
 
