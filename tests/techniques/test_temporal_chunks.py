@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench._errors import SettingsError
+from workbench.models import get
 from workbench.techniques import Settings, TemporalChunks, apply_all
 
 
@@ -47,12 +47,16 @@ def test_a_window_that_covers_the_clip_is_said_to_do_nothing(miniature):
     ]
 
 
-def test_a_pipeline_without_frames_gets_a_sentence(miniature):
-    pipe = miniature.weightless()
-    del pipe.vae_scale_factor_temporal
-    with pytest.raises(SettingsError) as caught:
-        apply_all(pipe, Settings.of([TemporalChunks(frames=5)]))
-    assert str(caught.value) == (
-        "temporal_chunks needs a pipeline that states its temporal compression (vae_scale_factor_temporal), "
-        "and WanPipeline does not"
+def test_a_denoiser_that_is_given_positions_of_the_whole_clip_gets_a_sentence():
+    assert TemporalChunks(frames=33).applies_to(get("wan2.2-t2v-a14b"), None) is None
+    assert TemporalChunks(frames=33).applies_to(get("ltx-video"), None) == (
+        "its denoiser, LTXVideoTransformer3DModel, is not known to take a window of a clip: it must count positions itself"
     )
+
+
+def test_a_pipeline_that_does_not_state_its_compression_is_asked_for_that_of_its_vae(miniature):
+    pipe = miniature.weightless()
+    before = apply_all(pipe, Settings.of([TemporalChunks(frames=5)])).report
+    other = miniature.weightless()
+    del other.vae_scale_factor_temporal
+    assert apply_all(other, Settings.of([TemporalChunks(frames=5)])).report == before

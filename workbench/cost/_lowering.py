@@ -48,7 +48,9 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
         yield
 
 
-def _autocast(device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, **options: Any) -> Any:
+def _autocast(
+    device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, **options: Any
+) -> Any:
     """`torch.autocast`, which refuses the meta device.
 
     Models switch it off for a part that needs fp32, or ask for fp32, having converted the operands themselves: there is nothing to cast.
@@ -59,7 +61,9 @@ def _autocast(device_type: str, dtype: torch.dtype | None = None, enabled: bool 
     if device_type != "meta":
         return _torch_autocast(device_type, dtype, enabled, **options)
     if enabled and dtype != torch.float32:
-        raise RehearsalError(f"the model casts automatically to {dtype}, which a run without weights cannot follow")
+        raise RehearsalError(
+            f"the model casts automatically to {dtype}, which a run without weights cannot follow"
+        )
     return contextlib.nullcontext()
 
 

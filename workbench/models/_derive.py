@@ -36,7 +36,7 @@ def derive(pipe: DiffusionPipeline) -> dict[str, Any]:
     """
     accepted = dict(list(inspect.signature(type(pipe).__call__).parameters.items())[1:])
     inputs = _inputs(type(pipe).__name__, accepted)
-    temporal = _temporal_factor(pipe)
+    temporal = temporal_factor(pipe)
     multiple = _size_multiple(pipe)
     defaults = _defaults(pipe, accepted)
     frames = defaults["frames"]
@@ -76,14 +76,14 @@ def _inputs(name: str, accepted: Mapping[str, inspect.Parameter]) -> list[str]:
     return required
 
 
-def _temporal_factor(pipe: Any) -> int:
+def temporal_factor(pipe: Any) -> int:
+    """Video frames per latent frame, as the pipeline or its VAE states it; 1 if neither does."""
     vae = getattr(pipe, "vae", None)
     config = getattr(vae, "config", {})
-    for owner, names in ((pipe, _TEMPORAL), (vae, _VAE_TEMPORAL)):
-        for name in names:
-            if isinstance(getattr(owner, name, None), int):
-                return int(getattr(owner, name))
-    return next((int(config[name]) for name in _VAE_TEMPORAL if isinstance(config.get(name), int)), 1)
+    stated = _first_int(pipe, _TEMPORAL) or _first_int(vae, _VAE_TEMPORAL)
+    return stated or next(
+        (int(config[name]) for name in _VAE_TEMPORAL if isinstance(config.get(name), int)), 1
+    )
 
 
 def _size_multiple(pipe: Any) -> int:
@@ -141,8 +141,6 @@ def _denoiser_config(pipe: Any) -> Mapping[str, Any]:
 
 
 def _first_int(owner: Any, names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = getattr(owner, name, None)
-        if isinstance(value, int):
-            return value
-    return None
+    """The first of these attributes that is set on the object itself: diffusers warns when a configuration is read as attributes."""
+    own = vars(owner) if owner is not None else {}
+    return next((own[name] for name in names if isinstance(own.get(name), int)), None)

@@ -206,7 +206,9 @@ def _row(
 
 def _from_image(row: ModelSpec, **changes: Any) -> ModelSpec:
     """The row's image-to-video twin: the image is the first frame."""
-    return replace(row, name=f"{row.name}-i2v", title=f"{row.title} I2V", task="i2v", inputs=("image",), **changes)
+    return replace(
+        row, name=f"{row.name}-i2v", title=f"{row.title} I2V", task="i2v", inputs=("image",), **changes
+    )
 
 
 _DEFAULTS_2B = Defaults(frames=121, height=512, width=768, steps=40, guidance=3.0, fps=24)

@@ -37,8 +37,8 @@ PREVIEW = ModelSpec(
             dtype="bf16",
             source=(
                 f"google/t5-v1_1-xxl, named by {_CONVERSION}; sizes: "
-        "google-research/text-to-text-transfer-transformer 796ac28 t5/models/gin/models/t5.1.1.xxl.gin; "
-        f"dtype: {_DOCS}"
+                "google-research/text-to-text-transfer-transformer 796ac28 t5/models/gin/models/t5.1.1.xxl.gin; "
+                f"dtype: {_DOCS}"
             ),
         ),
         ComponentSpec(

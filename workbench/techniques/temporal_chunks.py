@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from workbench.runtime import TemporalWindow
 
 
+WINDOWED = (
+    "WanTransformer3DModel",
+    "WanVACETransformer3DModel",
+    "SkyReelsV2Transformer3DModel",
+    "HunyuanVideoTransformer3DModel",
+    "HunyuanVideo15Transformer3DModel",
+    "MochiTransformer3DModel",
+    "SanaVideoTransformer3DModel",
+    "CosmosTransformer3DModel",
+    "EasyAnimateTransformer3DModel",
+)
+"""Denoisers of diffusers for which a window is a shorter clip. Others get tokens or positions that the pipeline has made for the whole
+clip (LTX, CogVideoX, Allegro, Kandinsky), or have learned positions for its length (Latte), or sections of their own (FramePack)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemporalChunks(AbstractTechnique):
     """Runs the denoiser on overlapping windows of frames and blends their predictions by a linear ramp, at every step.
@@ -52,8 +67,15 @@ class TemporalChunks(AbstractTechnique):
             )
 
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
-        """Any pipeline with a denoiser whose latents have frames."""
-        return None if denoisers(model.component_names()) else "it has no denoiser"
+        """Pipelines whose denoiser takes latents [B, C, T, H, W] and counts positions itself, so that it also takes a window of them."""
+        names = denoisers(model.component_names())
+        if not names:
+            return "it has no denoiser"
+        kinds = {model.component(name).class_name for name in names}
+        unknown = sorted(kinds - set(WINDOWED))
+        if unknown:
+            return f"its denoiser, {unknown[0]}, is not known to take a window of a clip: it must count positions itself"
+        return None
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:
         """The denoisers: each of their calls runs once per window."""
@@ -71,17 +93,12 @@ class TemporalChunks(AbstractTechnique):
 
     def apply(self, pipe: DiffusionPipeline) -> Handle:
         """Wraps the forward of every denoiser."""
+        from workbench.models._derive import temporal_factor
         from workbench.runtime import TemporalWindow
         from workbench.techniques._tensors import modules_of
 
         handle = Handle()
-        factor = getattr(pipe, "vae_scale_factor_temporal", None)
-        if factor is None:
-            raise SettingsError(
-                f"temporal_chunks needs a pipeline that states its temporal compression (vae_scale_factor_temporal), "
-                f"and {type(pipe).__name__} does not"
-            )
-        window, overlap = self.latent(factor)
+        window, overlap = self.latent(temporal_factor(pipe))
         modules = modules_of(pipe)
         for name in denoisers(modules):
             module: Any = modules[name]
