@@ -151,6 +151,9 @@ class ModelSpec:
     max_size: int | None = None
     """The largest height or width in pixels, likewise."""
 
+    only_size: tuple[int, int] | None = None
+    """(height, width) in pixels if the model takes no other (learned position embeddings); None if it does."""
+
     call: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Further arguments of the pipeline call, `{"max_sequence_length": 512}`."""
 

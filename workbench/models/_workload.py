@@ -178,3 +178,6 @@ def _check_size(spec: ModelSpec, name: str, value: int) -> None:
         raise WorkloadError(f"{wrong}: nearest are {below} and {below + multiple}")
     if spec.max_size is not None and value > spec.max_size:
         raise WorkloadError(f"{name} must be at most {spec.max_size} for {spec.name}, got {value}")
+    if spec.only_size is not None and value != spec.only_size[name == "width"]:
+        only = spec.only_size[name == "width"]
+        raise WorkloadError(f"{name} must be {only} for {spec.name}, which takes no other size, got {value}")

@@ -111,6 +111,7 @@ def _model_json(spec: ModelSpec) -> dict[str, Any]:
             "size_multiple": spec.size_multiple,
             "max_frames": spec.max_frames,
             "max_size": spec.max_size,
+            "only_size": spec.only_size,
         },
         "components": [
             {"name": part.name, "class": part.class_name, "dtype": part.dtype, "source": part.source}
