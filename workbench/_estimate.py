@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench._errors import SettingsError
 from workbench.cost import (
     CallLog,
     CallSummary,
@@ -147,14 +148,22 @@ class Predictor:
             }
             known = self.store.get("call", key)
             if known is None:
-                known = (
-                    self._rehearsed(settings.changing_calls())
-                    .summary(part, component, call, kernel)
-                    .to_json()
-                )
+                known = self._summarised(settings, part, component, call, kernel)
                 self.store.put("call", key, known)
+            if "refused" in known:
+                raise SettingsError(known["refused"])
             self._summaries[component, name] = CallSummary.from_json(known)
         return self._summaries[component, name]
+
+    def _summarised(
+        self, settings: Settings, part: Settings, component: str, call: str, kernel: str
+    ) -> dict[str, Any]:
+        """A call's summary as JSON, or the sentence that refuses the techniques, which is kept like one: it took as long to find."""
+        rehearsed = self._rehearsed(settings.changing_calls())
+        try:
+            return rehearsed.summary(part, component, call, kernel).to_json()
+        except SettingsError as error:
+            return {"refused": str(error)}
 
     def weights(self, settings: Settings, component: str) -> Weights:
         """What a component's weights take under the techniques that rewrite it."""

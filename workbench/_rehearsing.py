@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from workbench._errors import SettingsError, WorkbenchError
 from workbench.cost import CallLog, CallSummary, Weights
 from workbench.cost._calls import Call
 from workbench.cost._kernels import dtype_name
@@ -69,7 +70,7 @@ class Rehearsing:
     def run(self) -> tuple[Trace, dict[int, Call]]:
         """The trace of the whole run and its distinct calls."""
         kwargs = call_kwargs(self.spec, self.workload, self.pipe)
-        with self._workshop.under(self.settings):
+        with self._workshop.under(self.settings), refusing(self.settings, self.pipe):
             return rehearse(self.pipe, self.settings.call_kwargs(kwargs), Target(), self._workshop.memo)
 
     @functools.cached_property
@@ -95,7 +96,8 @@ class Rehearsing:
             with self._workshop.under(settings):
                 module = getattr(self.pipe, component)
                 self._workshop.weights[settings.canonical(), component] = weigh(module)
-                self._workshop.traces[name] = retrace(call, module, target, self._workshop.memo)
+                with refusing(settings, self.pipe):
+                    self._workshop.traces[name] = retrace(call, module, target, self._workshop.memo)
         return self._workshop.traces[name]
 
     def weights(self, settings: Settings, component: str) -> Weights:
@@ -105,6 +107,27 @@ class Rehearsing:
             with self._workshop.under(settings):
                 self._workshop.weights[name] = weigh(getattr(self.pipe, component))
         return self._workshop.weights[name]
+
+
+@contextlib.contextmanager
+def refusing(settings: Settings, pipe: Any) -> Iterator[None]:
+    """What fails under techniques is a reason to refuse them; without techniques it is an error like any other.
+
+    Raises:
+        SettingsError: the pipeline's own code failed; the message says under which techniques and how.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:
+        if not settings.techniques:
+            raise
+        names = " and ".join(technique.id for technique in settings.techniques)
+        said = str(error).strip().partition("\n")[0]
+        raise SettingsError(
+            f"{type(pipe).__name__} fails under {names}: {type(error).__name__}: {said}"
+        ) from error
 
 
 def _kind(kernel: str) -> str:
