@@ -29,7 +29,8 @@ from workbench.cost._trace import ALLOC, FREE, RUN, Op, Trace
 _READS_DATA = frozenset(
     {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::item"}
 )
-_LIFT = "aten::lift_fresh"
+_LIFT = torch.ops.aten.lift_fresh.default
+"""How `torch.tensor(...)` shows itself, on some devices only: it makes its tensor unseen and lifts it, which launches nothing."""
 _HOLLOW_NUMEL = 2**14
 """A tensor with more elements than this lives on the meta device; timesteps, token ids and their masks stay real."""
 
@@ -75,6 +76,10 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if any(kind not in (Tensor, nn.Parameter) for kind in types):
             return NotImplemented  # a quantised weight: let it spell its op out, we see what it calls
+        if func is _LIFT:
+            lifted: Tensor = func(*args, **kwargs)
+            self._adopt(lifted, set())
+            return lifted
         inputs = _tensors(args) + _tensors(kwargs.values())
         if self.hollow:
             shortcut = self._hollow_call(func, inputs, args, kwargs)
@@ -105,7 +110,10 @@ class Recorder(TorchDispatchMode):
                 self._adopt(tensor, set())
             self.events.append((RUN, op, self.path))
             return made[0] if single else tuple(made)
-        out = func(*_all_meta(args), **{k: _all_meta(v) for k, v in kwargs.items()})
+        given = _all_meta(args)
+        out = func(*given, **{k: _all_meta(v) for k, v in kwargs.items()})
+        if given and out is given[0] and isinstance(out, Tensor):
+            out = args[0]  # in place: what was written to is the tensor itself, not its likeness without data
         op = self._note(func, inputs, out, args)
         if answers is not None and key is not None:
             remember_answer(answers, key, op, inputs, out)
@@ -156,8 +164,7 @@ class Recorder(TorchDispatchMode):
 
     def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> Op:
         outputs = _tensors((out,))
-        # `torch.tensor` makes its tensor unseen and then lifts it: that is where it is born
-        known = set() if func._schema.name == _LIFT else {t.untyped_storage()._cdata for t in inputs}
+        known = {t.untyped_storage()._cdata for t in inputs}
         for tensor in outputs:
             self._adopt(tensor, known)
         key = (
