@@ -127,8 +127,9 @@ def _kwargs(job: Job, take: Take, pipe: DiffusionPipeline) -> dict[str, Any]:
     from workbench.models._build import call_kwargs
 
     kwargs = job.settings.call_kwargs(call_kwargs(job.spec, job.workload, pipe))
-    kwargs["prompt"] = take.prompt
-    if take.negative_prompt is not None:
-        kwargs["negative_prompt"] = take.negative_prompt
+    said = {"prompt": take.prompt, "negative_prompt": take.negative_prompt}
+    for name, text in said.items():
+        if text is not None:
+            kwargs[name] = [text] * len(kwargs[name]) if isinstance(kwargs.get(name), list) else text
     # noise is drawn on the CPU, so that a seed means the same noise on every machine
     return {**kwargs, "generator": torch.Generator("cpu").manual_seed(take.seed)}

@@ -31,8 +31,8 @@ def call_kwargs(spec: ModelSpec, workload: Workload, pipe: DiffusionPipeline) ->
 
     `output_type` is `"pt"`: the default, `"np"` or `"pil"`, copies the frames out of the tensor, which a tensor without data refuses.
     Up to that copy all do the same, except that `"pt"` gathers the batch on the device where the others gather it in host RAM.
-    A pipeline that takes inputs beside the prompt gets `batch` prompts instead of `num_videos_per_prompt`: several do not repeat the
-    embeddings of an image per video (`WanImageToVideoPipeline`, diffusers 0.42), so that their transformer refuses the latter.
+    A batch is that many prompts where there is a prompt: of `num_videos_per_prompt`, some pipelines take no notice (`CogVideoXPipeline`,
+    diffusers 0.42), and others do not repeat an image's embeddings per video (`WanImageToVideoPipeline`), which their transformer refuses.
     """
     accepted = inspect.signature(type(pipe).__call__).parameters
     kwargs: dict[str, Any] = {
@@ -55,12 +55,12 @@ def call_kwargs(spec: ModelSpec, workload: Workload, pipe: DiffusionPipeline) ->
         kwargs["guidance_scale_2"] = workload.guidance_2
     kwargs |= {name: STAND_IN_INPUTS[name](workload) for name in spec.inputs}
     kwargs |= spec.call
-    if spec.inputs and workload.batch > 1:
+    if workload.batch > 1:
+        if "prompt" not in kwargs:
+            kwargs[_first(VIDEOS, accepted) or VIDEOS[0]] = workload.batch
         for name in ("prompt", "negative_prompt"):
             if kwargs.get(name) is not None:
                 kwargs[name] = [kwargs[name]] * workload.batch
-    elif workload.batch > 1:
-        kwargs[_first(VIDEOS, accepted) or VIDEOS[0]] = workload.batch
     return kwargs
 
 
