@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from workbench._errors import UnknownNameError
-from workbench.models import ltx, ltx2, mochi, tiny, wan
+from workbench.models import cogvideox, easyanimate, kandinsky, ltx, ltx2, mochi, tiny, wan
 from workbench.models._spec import ModelSpec
 
-ALL: tuple[ModelSpec, ...] = (*wan.ROWS, *ltx.ROWS, *ltx2.ROWS, *mochi.ROWS, *tiny.ROWS)
+ALL: tuple[ModelSpec, ...] = (
+    *wan.ROWS,
+    *cogvideox.ROWS,
+    *easyanimate.ROWS,
+    *kandinsky.ROWS,
+    *ltx.ROWS,
+    *ltx2.ROWS,
+    *mochi.ROWS,
+    *tiny.ROWS,
+)
 
 
 _OTHERS: dict[str, ModelSpec] = {}
