@@ -2,7 +2,7 @@
 
 A call is remembered only when a replay is certain to be the same: its arguments can be described, it changed nothing but its results
 and the containers it was given, and every storage that died inside was its own or an argument's. Any other call is recorded in full
-each time, inline in its caller.
+each time: inline in its caller, or, where the pipeline itself makes it, as a trace of its own that is used once.
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ class Memo:
             arguments = Arguments(frame.args, frame.kwargs)
             key = (self.context, frame.name, self._signature(frame.module), arguments.signature)
         except (Opaque, TypeError):
-            return run_inline(recorder, frame)
+            start = len(recorder.events)
+            result = run_inline(recorder, frame)
+            if recorder.at_component:
+                _enclose(recorder, frame, start)
+            return result
         known = self.calls.get(key)
         if known is not None:
             return _replay(recorder, frame, arguments, known)
@@ -91,6 +95,8 @@ class Memo:
             self.signatures.clear()
         if remembered is not None and self.changes == changes:
             self.calls[key] = remembered
+        if remembered is None and recorder.at_component:
+            _enclose(recorder, frame, start)
         return result
 
     def forget(self, component: nn.Module) -> None:
@@ -171,6 +177,26 @@ def _cut(
     return Remembered(trace, sizes, [mine for mine, _ in outs], rebuild, mutated)
 
 
+def _enclose(recorder: Recorder, frame: Frame, start: int) -> None:
+    """Takes the events of a call that cannot be remembered out of the caller's all the same: they become a trace that is not replayed."""
+    sizes = _sizes(recorder.events[:start])
+    events = recorder.events[start:]
+    outer = dict.fromkeys(ident for event in events for ident in _named(event) if ident in sizes)
+    local = _local_names(events, tuple(outer))
+    assert local is not None, "every storage that dies was allocated inside or before"
+    new_keys, _ = _survivors(recorder, local, events)
+    trace = Trace(frame.name, _renamed(events, local, frame.path), tuple(sizes[ident] for ident in outer))
+    outs = tuple((local[ident], ident) for ident in new_keys.values())
+    recorder.events[start:] = [(ENTER, trace, tuple(outer), outs, frame.path)]
+
+
+def _named(event: tuple[Any, ...]) -> tuple[int | None, ...]:
+    """The storages that an event does something to and did not make."""
+    if event[0] == FREE:
+        return (event[1],)
+    return event[2] if event[0] == ENTER else ()
+
+
 def _local_names(events: list[tuple[Any, ...]], idents: tuple[int | None, ...]) -> dict[int, int] | None:
     """Recorder-wide id -> id inside the trace; None if a storage died that the call has no business with."""
     local = {ident: -1 - k for k, ident in enumerate(idents) if ident is not None}
@@ -192,6 +218,12 @@ def _survivors(
     """Storage key -> recorder-wide id, and -> bytes, of storages allocated inside that are still alive."""
     inside = {ident for ident, name in local.items() if name >= 0}
     keys = {key: ident for key, ident in recorder._idents.items() if ident in inside}
+    sizes = _sizes(events)
+    return keys, {key: sizes[ident] for key, ident in keys.items()}
+
+
+def _sizes(events: list[tuple[Any, ...]]) -> dict[int, int]:
+    """Bytes of each storage that these events made."""
     sizes: dict[int, int] = {}
     for event in events:
         if event[0] == ALLOC:
@@ -199,7 +231,7 @@ def _survivors(
         elif event[0] == ENTER:
             for theirs, ours in event[3]:
                 sizes[ours] = event[1].size_of(theirs)
-    return keys, {key: sizes[ident] for key, ident in keys.items()}
+    return sizes
 
 
 def _effects(

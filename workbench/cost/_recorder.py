@@ -226,6 +226,11 @@ class Recorder(TorchDispatchMode):
         """Whether the call being made is the pipeline's own, not a module's."""
         return self._depth == 0
 
+    @property
+    def at_component(self) -> bool:
+        """Whether the call being made is of a whole component, by the pipeline."""
+        return self._depth == 1
+
     def adopt_all(self, *values: Any) -> None:
         """Counts tensors that existed before as allocated here (the arguments of a call that is made again)."""
         for value in values:
