@@ -33,6 +33,9 @@ _LIFT = torch.ops.aten.lift_fresh.default
 """How `torch.tensor(...)` shows itself, on some devices only: it makes its tensor unseen and lifts it, which launches nothing."""
 _HOLLOW_NUMEL = 2**14
 """A tensor with more elements than this lives on the meta device; timesteps, token ids and their masks stay real."""
+_NUMBERS, _TABLE = 8, 1024
+"""An op that makes so few elements, of tensors that have no more than so many, is arithmetic with numbers and is not recorded.
+Schedulers do dozens of them per step with noise levels, which diffusers keeps on the CPU (`self.sigmas.to("cpu")`)."""
 
 
 class Recorder(TorchDispatchMode):
@@ -81,6 +84,10 @@ class Recorder(TorchDispatchMode):
             self._adopt(lifted, set())
             return lifted
         inputs = _tensors(args) + _tensors(kwargs.values())
+        if inputs and not kwargs and all(t.numel() <= _NUMBERS and not t.is_meta for t in inputs):
+            out = func(*args)
+            if isinstance(out, Tensor) and out.numel() <= _NUMBERS:
+                return out  # what `_note` would find, sooner
         if self.hollow:
             shortcut = self._hollow_call(func, inputs, args, kwargs)
             if shortcut is not None:
@@ -115,7 +122,7 @@ class Recorder(TorchDispatchMode):
         if given and out is given[0] and isinstance(out, Tensor):
             out = args[0]  # in place: what was written to is the tensor itself, not its likeness without data
         op = self._note(func, inputs, out, args)
-        if answers is not None and key is not None:
+        if answers is not None and key is not None and op is not None:
             remember_answer(answers, key, op, inputs, out)
         return out
 
@@ -162,8 +169,11 @@ class Recorder(TorchDispatchMode):
 
     # --- storages ---------------------------------------------------------------------------------------------------
 
-    def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> Op:
+    def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> Op | None:
+        """Records an op that has run, and the storages it made; None if it is arithmetic with numbers."""
         outputs = _tensors((out,))
+        if _largest(outputs) <= _NUMBERS and _largest(inputs) <= _TABLE:
+            return None
         known = {t.untyped_storage()._cdata for t in inputs}
         for tensor in outputs:
             self._adopt(tensor, known)
@@ -253,6 +263,10 @@ class Recorder(TorchDispatchMode):
     def trace(self, name: str) -> Trace:
         """All that was recorded so far as one trace."""
         return Trace(name, list(self.events))
+
+
+def _largest(tensors: list[Tensor]) -> int:
+    return max((t.numel() for t in tensors), default=0)
 
 
 def _without_data(out: Any, inputs: list[Tensor]) -> Any:
