@@ -92,13 +92,20 @@ class Rehearsing:
         """The trace behind `summary`; the component is weighed in passing, while the techniques are applied."""
         name = (settings.canonical(), key, kernel)
         if name not in self._workshop.traces:
-            call, target = self.calls[key], Target(_kind(kernel), kernel)
-            with self._workshop.under(settings):
-                module = getattr(self.pipe, component)
-                self._workshop.weights[settings.canonical(), component] = weigh(module)
-                with refusing(settings, self.pipe):
-                    self._workshop.traces[name] = retrace(call, module, target, self._workshop.memo)
+            self._trace_component(settings, component, kernel)
         return self._workshop.traces[name]
+
+    def _trace_component(self, settings: Settings, component: str, kernel: str) -> None:
+        """Traces every call of a component at once: all will be asked for, and applying techniques takes longer than a trace."""
+        target, traces = Target(_kind(kernel), kernel), self._workshop.traces
+        with self._workshop.under(settings):
+            module = getattr(self.pipe, component)
+            self._workshop.weights[settings.canonical(), component] = weigh(module)
+            for key, call in self.calls.items():
+                name = (settings.canonical(), key, kernel)
+                if call.component == component and name not in traces:
+                    with refusing(settings, self.pipe):
+                        traces[name] = retrace(call, module, target, self._workshop.memo)
 
     def weights(self, settings: Settings, component: str) -> Weights:
         """A component's weights under the techniques that rewrite it."""
