@@ -142,10 +142,10 @@ def _kind(kernel: str) -> str:
 
 
 def call_key(call: Call) -> str:
-    """A name for a distinct call that is the same in every process: component, method and the layouts of its arguments."""
-    text = repr(
-        [_layout(value) for value in call.args] + sorted((k, _layout(v)) for k, v in call.kwargs.items())
-    )
+    """A name for a distinct call that is the same in every process: component, method, the layouts of its arguments and of what hooks
+    remembered."""
+    given = [_layout(value) for value in call.args] + sorted((k, _layout(v)) for k, v in call.kwargs.items())
+    text = repr(given + [_layout(state.layout()) for state in call.states])
     return f"{call.component}:{call.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

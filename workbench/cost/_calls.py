@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.cost._hookstates import HookState, KeptState, states
 from workbench.cost._memo import Frame
 from workbench.cost._recorder import Recorder
 from workbench.cost._trace import ENTER
@@ -96,27 +98,57 @@ def _note_call(recorder: Recorder, frame: Frame) -> Any:
         return recorder.call(frame)
     start = len(recorder.events)
     with recorder.quietly():
-        kept = _kept(frame.args), {key: _kept(value) for key, value in frame.kwargs.items()}
+        keep = Keeper()
+        kept = keep(frame.args), keep(frame.kwargs)
+        held = tuple(keep.state(state) for state in states(frame.module, recorder.memo.holders, whole=True))
     result = recorder.call(frame)
     entered = [event[1] for event in recorder.events[start:] if event[0] == ENTER]
     if len(entered) == 1:
-        recorder.calls.setdefault(id(entered[0]), Call(frame.path, frame.name, *kept))
+        recorder.calls.setdefault(id(entered[0]), Call(frame.path, frame.name, *kept, held))
     return result
 
 
-def _kept(value: Any) -> Any:
-    """A copy of an argument that keeps no storage of the run alive."""
-    if isinstance(value, Tensor):
-        return (
-            torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
-            if value.is_meta
-            else value.clone()
+class Keeper:
+    """Copies what a call is given without keeping a storage of the run alive; views of one storage stay views of one storage."""
+
+    def __init__(self) -> None:
+        self._bases: dict[int, Tensor] = {}
+
+    def __call__(self, value: Any) -> Any:
+        """A copy of an argument: large tensors as they are on the meta device, small ones with their values."""
+        if isinstance(value, Tensor):
+            return self._tensor(value) if value.is_meta else value.clone()
+        if isinstance(value, (list, tuple)):
+            return type(value)(self(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self(item) for key, item in value.items()}
+        return value
+
+    def state(self, state: HookState) -> KeptState:
+        """A copy of what a hook remembers."""
+        holder, outlook = state.holder, state.outlook
+        return KeptState(
+            holder.path,
+            holder.hook_name,
+            holder.attribute,
+            holder.context,
+            self(state.fields),
+            frozenset(state.after),
+            outlook.decision if outlook is not None else None,
         )
-    if isinstance(value, (list, tuple)):
-        return type(value)(_kept(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _kept(item) for key, item in value.items()}
-    return value
+
+    def again(self, kept: KeptState) -> KeptState:
+        """Another copy of a copy."""
+        return dataclasses.replace(kept, fields=self(dict(kept.fields)))
+
+    def _tensor(self, value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        base = self._bases.get(storage._cdata)
+        if base is None:
+            base = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta")
+            self._bases[storage._cdata] = base
+        flat = base[: storage.nbytes() // value.element_size() * value.element_size()].view(value.dtype)
+        return flat.as_strided(value.shape, value.stride(), value.storage_offset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +161,15 @@ class Call:
     """The class, or the class and the method: `"AutoencoderKLWan.decode"`."""
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    states: tuple[KeptState, ...] = ()
+    """What hooks below the component remembered when it was called."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """New tensors like the call's arguments, so that each trace starts from storages of its own."""
-        return _kept(self.args), {key: _kept(value) for key, value in self.kwargs.items()}
+        args, kwargs, _ = self.everything()
+        return args, kwargs
+
+    def everything(self) -> tuple[tuple[Any, ...], dict[str, Any], tuple[KeptState, ...]]:
+        """The same with the hooks' states: a cache may hold what is an argument as well."""
+        keep = Keeper()
+        return keep(self.args), keep(dict(self.kwargs)), tuple(map(keep.again, self.states))

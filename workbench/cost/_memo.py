@@ -1,8 +1,8 @@
 """Remembers calls: the first time a call is recorded as a trace of its own, the next times it is replayed.
 
-A call is remembered only when a replay is certain to be the same: its arguments can be described, it changed nothing but its results
-and the containers it was given, and every storage that died inside was its own or an argument's. Any other call is recorded in full
-each time: inline in its caller, or, where the pipeline itself makes it, as a trace of its own that is used once.
+A call is remembered only when a replay is certain to be the same: its arguments can be described, it changed nothing but its results,
+the containers it was given and what hooks below it remember, and every storage that died inside was its own or an argument's. Any other
+call is recorded in full each time: inline in its caller, or, where the pipeline itself makes it, as a trace of its own that is used once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from workbench.cost._hookstates import Holder, states
 from workbench.cost._signature import (
     Arguments,
     Opaque,
     Rebuild,
-    is_changed,
     module_signature,
     recipe,
     storage_key,
@@ -55,7 +55,7 @@ class Remembered:
     """Its id inside the trace."""
     result: Rebuild
     mutated: list[tuple[int, Rebuild]]
-    """(position of a container among the arguments, its new content)."""
+    """(position of a container among the arguments, its new content); hooks' states are among the arguments."""
 
 
 @dataclass(slots=True)
@@ -64,6 +64,8 @@ class Memo:
 
     calls: dict[Hashable, Remembered] = field(default_factory=dict)
     signatures: dict[int, Hashable] = field(default_factory=dict)
+    holders: dict[int, tuple[Holder, ...]] = field(default_factory=dict)
+    """By id of the module: where hooks below it remember things."""
     answered: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
     """By context: what single ops answered on meta tensors (`_answers.py`)."""
     context: Hashable = None
@@ -75,7 +77,9 @@ class Memo:
     def call(self, recorder: Recorder, frame: Frame) -> Any:
         """Replays the call if it is known, else records it, and remembers it if it can be."""
         try:
-            arguments = Arguments(frame.args, frame.kwargs)
+            with recorder.quietly():
+                remembered_by_hooks = states(frame.module, self.holders, whole=recorder.at_component)
+            arguments = Arguments(frame.args, frame.kwargs, remembered_by_hooks)
             key = (self.context, frame.name, self._signature(frame.module), arguments.signature)
         except (Opaque, TypeError):
             start = len(recorder.events)
@@ -93,7 +97,8 @@ class Memo:
         if _surface(frame.module) != before:
             self.changes += 1
             self.signatures.clear()
-        if remembered is not None and self.changes == changes:
+        as_told = all(state.came_true() for state in remembered_by_hooks)
+        if remembered is not None and self.changes == changes and as_told:
             self.calls[key] = remembered
         if remembered is None and recorder.at_component:
             _enclose(recorder, frame, start)
@@ -103,6 +108,7 @@ class Memo:
         """Looks at a component anew: techniques were applied to it or removed from it."""
         for module in component.modules():
             self.signatures.pop(id(module), None)
+            self.holders.pop(id(module), None)
 
     @property
     def answers(self) -> dict[Hashable, Any]:
@@ -143,6 +149,7 @@ def _replay(recorder: Recorder, frame: Frame, arguments: Arguments, known: Remem
             container, content = arguments.containers[position], rebuild(tensors, bases)
             container.clear()
             container.extend(content) if isinstance(container, list) else container.update(content)
+        arguments.advance()
     return result
 
 
@@ -239,12 +246,8 @@ def _effects(
 ) -> tuple[dict[int, torch.dtype], Rebuild, list[tuple[int, Rebuild]]]:
     """New storages that results hold (with a dtype to make them of), how to rebuild the result, and the changed containers."""
     bases: dict[int, torch.dtype] = {}
-    changed = [
-        position
-        for position, container in enumerate(arguments.containers)
-        if is_changed(arguments.before[position], container)
-    ]
-    contents = [arguments.containers[position] for position in changed]
+    changed = arguments.changed()
+    contents = [arguments.content(position) for position in changed]
     for tensor in _leaves([result, contents]):
         if storage_key(tensor) in new_keys:
             bases.setdefault(storage_key(tensor), tensor.dtype)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.cost._hookstates import REGISTRY, HookState, described
+
 _PLAIN = (
     bool,
     int,
@@ -49,7 +51,7 @@ _BOOKKEEPING = frozenset(
 )
 """Attributes of every `nn.Module` that a forward without gradients does not look at."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-_NOT_PLAIN = _MODULE_STATE | _BOOKKEEPING | frozenset(_HOOKS)
+_NOT_PLAIN = _MODULE_STATE | _BOOKKEEPING | frozenset({*_HOOKS, REGISTRY})
 _MAX_DEPTH = 6
 
 
@@ -92,6 +94,9 @@ def _own_state(module: nn.Module) -> Hashable:
         if name not in _NOT_PLAIN and not getattr(value, "is_watch", False)
     ]
     hooks = [tuple(_describe(hook, 0) for hook in getattr(module, store).values()) for store in _HOOKS]
+    registry = vars(module).get(REGISTRY)
+    if registry is not None:
+        hooks += [(name, _describe(settings, 0)) for name, settings in described(registry)]
     return (type(module), tuple(state), tuple(plain), tuple(hooks))
 
 
@@ -144,10 +149,14 @@ def _describe_function(value: Any, depth: int) -> Hashable:
 class Arguments:
     """The tensors and containers in a call's arguments, in a fixed order, and the signature of the whole.
 
+    What hooks below the callee remember (`_hookstates.py`) counts as arguments too, as containers that the call may change.
     Tensors are held weakly: a cache in a list argument must be able to die in the middle of the call, as it does in a real run.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], states: tuple[HookState, ...] = ()
+    ) -> None:
+        self.states = states
         self._tensors: list[weakref.ref[Tensor]] = []
         self.containers: list[list[Any] | dict[Any, Any]] = []
         self.storages: dict[int, int] = {}
@@ -156,8 +165,11 @@ class Arguments:
         self.signature: Hashable = (
             self._visit(args, 0),
             tuple((k, self._visit(v, 0)) for k, v in kwargs.items()),
+            tuple(self._visit_state(state) for state in states),
         )
         self.before = [_snapshot(c) for c in self.containers]
+        for state in states:
+            self.containers.append(state.fields)
 
     @property
     def tensors(self) -> list[Tensor | None]:
@@ -183,6 +195,31 @@ class Arguments:
         if isinstance(value, dict):
             return (type(value), tuple((k, self._visit(v, depth + 1)) for k, v in value.items()))
         raise Opaque(type(value).__name__)
+
+    def _visit_state(self, state: HookState) -> Hashable:
+        """What is inside a state is described, but not held: a hook lets go of a whole dictionary of tensors in the middle of a call."""
+        decision = state.outlook.decision if state.outlook is not None else None
+        known = len(self.containers)
+        described = tuple((k, self._visit(v, 1)) for k, v in state.remembered().items())
+        del self.containers[known:]
+        return (decision, described)
+
+    def changed(self) -> list[int]:
+        """Positions of the containers that now hold other objects; states always count."""
+        given = len(self.before)
+        pairs = enumerate(zip(self.before, self.containers[:given], strict=True))
+        changed = [position for position, (before, now) in pairs if is_changed(before, now)]
+        return [*changed, *range(given, len(self.containers))]
+
+    def content(self, position: int) -> Any:
+        """A container's present content, without the counters that a hook tells in advance."""
+        given = len(self.before)
+        return self.containers[position] if position < given else self.states[position - given].remembered()
+
+    def advance(self) -> None:
+        """Sets the counters that hooks told in advance."""
+        for state in self.states:
+            state.fields.update(state.after)
 
 
 def _snapshot(container: list[Any] | dict[Any, Any]) -> list[Any]:
@@ -236,6 +273,8 @@ def recipe(
     if isinstance(value, dict):
         entries = {k: recipe(v, inputs, storages, new) for k, v in value.items()}
         cls = type(value)
+        if cls is dict:
+            return lambda ins, bases: {k: part(ins, bases) for k, part in entries.items()}
         return lambda ins, bases: cls(**{k: part(ins, bases) for k, part in entries.items()})
     fields = getattr(value, "__dict__", None)
     if fields is None or callable(value):

@@ -17,6 +17,7 @@ from torch import nn
 
 from workbench._errors import RehearsalError, WorkbenchError
 from workbench.cost._calls import Call, watched
+from workbench.cost._hookstates import reinstalled
 from workbench.cost._lowering import lowered
 from workbench.cost._memo import Memo
 from workbench.cost._recorder import Recorder
@@ -85,8 +86,10 @@ def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None 
     ):
         method = component if "." not in call.name else getattr(component, call.name.rpartition(".")[2])
         with recorder.quietly():
-            args, kwargs = call.arguments()
-        recorder.adopt_all(args, kwargs)
+            args, kwargs, held = call.everything()
+            reinstalled(component, held)
+        recorder.adopt_all(args, kwargs, *(dict(state.fields) for state in held))
+        del held
         result = method(*args, **kwargs)
     entered = [event[1] for event in recorder.events if event[0] == ENTER]
     del result

@@ -14,6 +14,7 @@ from workbench.techniques._technique import AbstractTechnique as AbstractTechniq
 from workbench.techniques._technique import Effect as Effect
 from workbench.techniques._technique import Handle as Handle
 from workbench.techniques.attention import Attention as Attention
+from workbench.techniques.cache import Cache as Cache
 from workbench.techniques.decode_chunks import DecodeChunks as DecodeChunks
 from workbench.techniques.dtype import Dtype as Dtype
 from workbench.techniques.offload import Offload as Offload
@@ -31,6 +32,7 @@ ALL: tuple[type[AbstractTechnique], ...] = (
     VaeSlicing,
     DecodeChunks,
     Steps,
+    Cache,
     TemporalChunks,
     Offload,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,18 @@ def check_whole(owner: str, name: str, value: object, *, minimum: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise SettingsError(f"{name} of {owner} must be a whole number of at least {minimum}, got {value!r}")
+
+
+def check_number(owner: str, name: str, value: object, *, low: float, high: float) -> None:
+    """Makes sure that a parameter is a number within bounds, both included.
+
+    Raises:
+        SettingsError: it is none, or outside.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:  # type: ignore[operator]
+        bounds = f"between {low:g} and {high:g}" if high != math.inf else f"of at least {low:g}"
+        raise SettingsError(f"{name} of {owner} must be a number {bounds}, got {value!r}")
 
 
 def check_choice(owner: str, name: str, value: object, allowed: Iterable[str]) -> None:
