@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.cost._hookstates import HookState, KeptState, states
+from workbench.cost._hookstates import HookState, KeptState
 from workbench.cost._memo import Frame
 from workbench.cost._recorder import Recorder
 from workbench.cost._trace import ENTER
@@ -96,15 +96,26 @@ def _note_call(recorder: Recorder, frame: Frame) -> Any:
     """Makes the call; one that the pipeline itself makes for the first time is kept, so that it can be made again."""
     if not recorder.at_top or recorder.memo is None:
         return recorder.call(frame)
+    noted: list[Call] = []
+
+    def note(
+        unseen: Frame, seen: tuple[HookState, ...]
+    ) -> None:  # no closure over the frame: it would keep it alive
+        with recorder.quietly():
+            keep = Keeper()
+            args, kwargs = keep(unseen.args), keep(unseen.kwargs)
+            noted.append(Call(unseen.path, unseen.name, args, kwargs, tuple(map(keep.state, seen))))
+
+    frame.unseen = note
     start = len(recorder.events)
-    with recorder.quietly():
-        keep = Keeper()
-        kept = keep(frame.args), keep(frame.kwargs)
-        held = tuple(keep.state(state) for state in states(frame.module, recorder.memo.holders, whole=True))
     result = recorder.call(frame)
     entered = [event[1] for event in recorder.events[start:] if event[0] == ENTER]
     if len(entered) == 1:
-        recorder.calls.setdefault(id(entered[0]), Call(frame.path, frame.name, *kept, held))
+        made, ident = recorder.memo.made, id(entered[0])
+        if noted:
+            made[ident] = noted[0]
+        if ident in made:
+            recorder.calls.setdefault(ident, made[ident])
     return result
 
 

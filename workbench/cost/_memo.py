@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workbench.cost._hookstates import Holder, states
+from workbench.cost._hookstates import Holder, HookState, states
 from workbench.cost._signature import (
     Arguments,
     Opaque,
@@ -42,6 +42,8 @@ class Frame:
     path: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    unseen: Callable[[Frame, tuple[HookState, ...]], None] | None = None
+    """Is given a call that is not remembered, and the states that it will see, before it is made."""
 
 
 @dataclass(slots=True)
@@ -68,6 +70,8 @@ class Memo:
     """By id of the module: where hooks below it remember things."""
     answered: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
     """By context: what single ops answered on meta tensors (`_answers.py`)."""
+    made: dict[int, Any] = field(default_factory=dict)
+    """By id of its trace: the pipeline's own call, to be made again (`_calls.py`)."""
     context: Hashable = None
     """What else a call's trace depends on: the target's kernels."""
 
@@ -90,6 +94,8 @@ class Memo:
         known = self.calls.get(key)
         if known is not None:
             return _replay(recorder, frame, arguments, known)
+        if frame.unseen is not None:
+            frame.unseen(frame, remembered_by_hooks)
         changes, before = self.changes, _surface(frame.module)
         start, idents = len(recorder.events), _idents(recorder, arguments)
         result = run_inline(recorder, frame)

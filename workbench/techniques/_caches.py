@@ -77,7 +77,7 @@ def put_on(pipe: DiffusionPipeline, name: str, module: Any, cache: Cache, *, wei
         managers = _managers(hooks)
         clock.states = managers[0]
         if isinstance(config, _foreseen.RunMagCacheConfig):
-            config.states = managers[0]
+            config.curve.states = managers[0]
         asks = kind in ("pab", "fastercache")
         guesses = kind == "fastercache" and denoiser.unconditional is not None
         teller = Teller(pipe, managers, wants_timestep=asks, wants_guidance=guesses)
@@ -109,7 +109,7 @@ def _taylorseer(denoiser: Denoiser, given: Parameters, clock: Any) -> Any:
 def _magcache(denoiser: Denoiser, given: Parameters, clock: Any) -> Any:
     ratios = given["mag_ratios"]
     return _foreseen.RunMagCacheConfig(
-        mag_ratios=MAG_RATIOS[ratios] if isinstance(ratios, str) else ratios,
+        _foreseen.Curve(MAG_RATIOS[ratios] if isinstance(ratios, str) else ratios),
         threshold=given["threshold"],
         max_skip_steps=given["max_skips"],
         retention_ratio=given["retention"],

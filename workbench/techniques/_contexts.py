@@ -76,7 +76,7 @@ class Teller:
 
 def tell(module: Any, teller: Teller) -> Callable[[], None]:
     """Lets `teller` complete the context of each call of a denoiser from now on; the result stops that."""
-    kind = type(module)
+    kind: Any = type(module)
     object.__setattr__(module, _TELLER, teller)
     module.__class__ = _telling(kind)
 
@@ -98,7 +98,7 @@ def _telling(kind: type) -> type:
         for manager in teller.managers:
             manager.set_context(context)
         try:
-            return kind.__call__(self, *args, **kwargs)  # type: ignore[operator]
+            return kind.__call__(self, *args, **kwargs)
         finally:
             for manager in teller.managers:
                 manager.set_context(given)

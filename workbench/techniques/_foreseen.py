@@ -101,41 +101,55 @@ class TaylorSeer(TaylorSeerCacheHook):
 
     def outlook(self, state: Any) -> Outlook:
         """The hook's own decision on a copy of its counters."""
-        ahead = copy.copy(state)
-        asked = copy.copy(self)
+        ahead = SimpleNamespace(current_step=state.current_step, last_update_step=state.last_update_step)
+        asked = SimpleNamespace(**vars(self))
         asked.state_manager = SimpleNamespace(get_state=lambda: ahead)
-        computes, _ = asked._measure_should_compute()
+        computes, _ = TaylorSeerCacheHook._measure_should_compute(asked)
         if computes:
             ahead.last_update_step = ahead.current_step
-        after = {"current_step": ahead.current_step, "last_update_step": ahead.last_update_step}
-        return Outlook((computes, state.last_update_step is None), after)
+        return Outlook((computes, state.last_update_step is None), vars(ahead))
+
+
+class Curve:
+    """Magnitude ratios by step, for runs of any number of steps."""
+
+    __slots__ = ("_fitted", "ratios", "states")  # no dictionary, as above: only what is decided by it matters
+
+    def __init__(self, ratios: Iterable[float]) -> None:
+        self.ratios = tuple(ratios)
+        self.states: StateManager | None = None
+        self._fitted: dict[int, list[float]] = {}
+
+    @property
+    def num_steps(self) -> int:
+        """Of the run, as the context of the call says."""
+        steps = self.states.context.num_inference_steps if self.states is not None else None
+        return len(self.ratios) if steps is None else steps
+
+    def fitted(self) -> list[float]:
+        """The nearest ratio for each step, as numbers: a tensor would make the accumulated error one."""
+        steps = self.num_steps
+        if steps not in self._fitted:
+            last, spread = len(self.ratios) - 1, max(1, steps - 1)
+            self._fitted[steps] = [self.ratios[round(step * last / spread)] for step in range(steps)]
+        return self._fitted[steps]
 
 
 class RunMagCacheConfig(MagCacheConfig):
     """A MagCache configuration whose ratios fit the run's own number of steps, whatever it is."""
 
-    def __init__(self, *, mag_ratios: Iterable[float], **parameters: Any) -> None:
-        vars(self).update(parameters)
-        self.calibrate = False
-        self.curve = tuple(mag_ratios)
-        self.states: StateManager | None = None
-        self._fitted: dict[int, list[float]] = {}
+    def __init__(self, curve: Curve, **parameters: Any) -> None:
+        self.__dict__.update(parameters, curve=curve, calibrate=False)
 
     @property
-    def num_inference_steps(self) -> int:  # type: ignore[override]
-        """Of the run, as the context of the call says."""
-        steps = self.states.context.num_inference_steps if self.states is not None else None
-        return len(self.curve) if steps is None else steps
+    def num_inference_steps(self) -> int:
+        """Of the run."""
+        return self.curve.num_steps
 
     @property
-    def mag_ratios(self) -> list[float]:  # type: ignore[override]
-        """One ratio per step, the nearest of the curve's, as numbers: a tensor would make the accumulated error one."""
-        steps = self.num_inference_steps
-        if steps not in self._fitted:
-            last, spread = len(self.curve) - 1, max(1, steps - 1)
-            nearest = (round(step * last / spread) for step in range(steps))
-            self._fitted[steps] = [self.curve[place] for place in nearest]
-        return self._fitted[steps]
+    def mag_ratios(self) -> list[float]:
+        """One per step of the run."""
+        return self.curve.fitted()
 
 
 class MagCacheHead(MagCacheHeadHook):
@@ -157,7 +171,7 @@ class MagCacheHead(MagCacheHeadHook):
         computes = ahead.should_compute
         MagCacheBlockHook(None, config=self.config)._advance_step(ahead)
         after = {name: value for name, value in vars(ahead).items() if isinstance(value, (bool, int, float))}
-        return Outlook((computes, ahead.previous_residual is None, ahead.step_index == 0), after)
+        return Outlook((computes, ahead.step_index == 0), after)
 
 
 class _PerBranch(ModelHook):
@@ -168,7 +182,7 @@ class _PerBranch(ModelHook):
 
     def branch(self) -> None:
         """Takes the place of the one state that the hook was registered with."""
-        del vars(self)["state"]
+        del self.__dict__["state"]
         self.states = StateManager(self.state_class)
 
     @property
