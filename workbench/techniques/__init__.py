@@ -15,6 +15,7 @@ from workbench.techniques._technique import Effect as Effect
 from workbench.techniques._technique import Handle as Handle
 from workbench.techniques.attention import Attention as Attention
 from workbench.techniques.cache import Cache as Cache
+from workbench.techniques.cfg import Cfg as Cfg
 from workbench.techniques.decode_chunks import DecodeChunks as DecodeChunks
 from workbench.techniques.dtype import Dtype as Dtype
 from workbench.techniques.offload import Offload as Offload
@@ -33,6 +34,7 @@ ALL: tuple[type[AbstractTechnique], ...] = (
     DecodeChunks,
     Steps,
     Cache,
+    Cfg,
     TemporalChunks,
     Offload,
 )
@@ -40,6 +42,8 @@ ALL: tuple[type[AbstractTechnique], ...] = (
 
 Weights first, as loading would give them (dtype), then packed (quantisation), so that offloading, last, moves what is really stored.
 Temporal chunks wrap the denoiser before offloading does: accelerate re-installs its hooks after every call and keeps what is below them.
+So does a cache, whose hooks sit on the blocks; a block that is skipped is still fetched. Cfg stands around the calls that a cache sees,
+so that each half of a batch has a cache of its own.
 """
 
 ORDER: tuple[str, ...] = tuple(technique.id for technique in ALL)

@@ -45,13 +45,17 @@ KINDS: Final[Mapping[str, CacheKind]] = {
 """Defaults are those of diffusers' own configurations, but for these: `threshold` of first_block, for which a speed is published; `lite`
 of taylorseer, because whole feature maps of every attention do not fit where video is long."""
 
-PUBLISHED_THRESHOLD: Final = 0.06
-PUBLISHED_HIT_RATE: Final = 0.38
-HIT_RATE_SOURCE: Final = (
-    "what the 3675.71 s and 2271.06 s without and with first-block cache of HunyuanVideo, 720p, 30 steps, imply (1 - 2271.06 / 3675.71); "
+_PUBLISHED = ("hunyuanvideo", 0.38, 0.06)
+"""(model, hit rate, threshold). The page names 0.06 as HunyuanVideo's threshold, though its code passes 0.6."""
+_SOURCE = (
+    "what the times without and with it imply for 720p and 30 steps, 1 - 2271.06 s / 3675.71 s, at the default threshold of that page, "
     "diffusers docs/source/en/optimization/para_attn.md"
 )
-"""The page names 0.06 as HunyuanVideo's threshold, though its code passes 0.6."""
+
+
+def hit_rate_source(model: str, hit_rate: float, threshold: float) -> str:
+    """Where a hit rate of the first-block cache is from: a publication, or nowhere."""
+    return f"published: {_SOURCE}" if (model, hit_rate, threshold) == _PUBLISHED else "assumed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,11 +79,9 @@ class Denoiser:
 
 
 _NO_LIST = "the blocks are two stacks that take turns, and diffusers would take the second for the continuation of the first"
-_BETWEEN = "{} between the blocks, and a skipped call would add them twice"
+_HINTS = "control hints are added between the blocks, and a skipped call would add them twice"
 _TIMESTEP = "its pipeline does not say at which timestep it is (current_timestep)"
 _STREAMS = "its blocks carry video and audio, and diffusers caches one stream of hidden states"
-_SECTIONS = "it denoises a video section by section, and the cache would carry over from one to the next"
-_ALL: Final = tuple(KINDS)
 _WHOLE: Final = ("first_block", "magcache")
 """Kinds that skip the whole stack of blocks."""
 
@@ -88,19 +90,9 @@ def _refuse(kinds: tuple[str, ...], reason: str) -> dict[str, str]:
     return dict.fromkeys(kinds, reason)
 
 
-_WAN_BLOCKS: Final = {"WanTransformerBlock": (0, None)}
-
 DENOISERS: Final[Mapping[str, Denoiser]] = {
     "WanTransformer3DModel": Denoiser(cross=True),
-    "WanVACETransformer3DModel": Denoiser(
-        cross=True, refused=_refuse(_WHOLE, _BETWEEN.format("control hints are added"))
-    ),
-    "WanAnimateTransformer3DModel": Denoiser(
-        cross=True,
-        blocks=_WAN_BLOCKS,
-        refused=_refuse(_WHOLE, _BETWEEN.format("features of the face are added")),
-    ),
-    "ChronoEditTransformer3DModel": Denoiser(cross=True, blocks=_WAN_BLOCKS),
+    "WanVACETransformer3DModel": Denoiser(cross=True, refused=_refuse(_WHOLE, _HINTS)),
     "SkyReelsV2Transformer3DModel": Denoiser(cross=True, blocks={"SkyReelsV2TransformerBlock": (0, None)}),
     "LTXVideoTransformer3DModel": Denoiser(),
     "LTX2VideoTransformer3DModel": Denoiser(
@@ -110,7 +102,6 @@ DENOISERS: Final[Mapping[str, Denoiser]] = {
     ),
     "HunyuanVideoTransformer3DModel": Denoiser(),
     "HunyuanVideo15Transformer3DModel": Denoiser(blocks={"HunyuanVideo15TransformerBlock": (0, 1)}),
-    "HunyuanVideoFramepackTransformer3DModel": Denoiser(refused=_refuse(_ALL, _SECTIONS)),
     "CogVideoXTransformer3DModel": Denoiser(unconditional="BFCHW"),
     "MochiTransformer3DModel": Denoiser(unconditional="BCFHW"),
     "AllegroTransformer3DModel": Denoiser(
@@ -130,6 +121,9 @@ DENOISERS: Final[Mapping[str, Denoiser]] = {
 }
 """By class. A denoiser that is not here has no `enable_cache` of diffusers, or none that was tried."""
 
+SECTIONED: Final = ("HunyuanVideoFramepack", "SkyReelsV2DiffusionForcing")
+"""Beginnings of the names of pipelines that denoise a video section by section, each from its own first step."""
+
 STACKS: Final = r"(blocks|transformer_blocks|single_transformer_blocks|visual_transformer_blocks)"
 """Names of a denoiser's stacks of blocks."""
 TEMPORAL_STACKS: Final = r"temporal_transformer_blocks"
@@ -145,8 +139,12 @@ class HasParameters(Protocol):
         """One of `KINDS`."""
 
 
-def why_not(cache: HasParameters, class_name: str) -> str | None:
-    """None if a cache can act on a denoiser of this class, else why not."""
+def why_not(cache: HasParameters, pipeline_class: str, class_name: str) -> str | None:
+    """None if a cache can act on a denoiser of this class in this pipeline, else why not."""
+    if pipeline_class.startswith(SECTIONED):
+        return (
+            f"{pipeline_class} denoises section by section, and a cache would carry over from one to the next"
+        )
     known = DENOISERS.get(class_name)
     if known is None:
         return f"{class_name} is not known to take diffusers' caches"

@@ -22,6 +22,7 @@ from torch import nn
 from workbench._errors import SettingsError
 from workbench.models._quiet import without_lines
 from workbench.techniques import _foreseen
+from workbench.techniques._around import around_calls
 from workbench.techniques._cache_kinds import (
     DENOISERS,
     SIDE_STACKS,
@@ -30,7 +31,7 @@ from workbench.techniques._cache_kinds import (
     Denoiser,
     why_not,
 )
-from workbench.techniques._contexts import Teller, tell
+from workbench.techniques._contexts import Teller
 from workbench.techniques._mag_ratios import MAG_RATIOS
 from workbench.techniques._technique import Handle
 from workbench.techniques._tensors import drop_plain_forward, with_registry
@@ -53,7 +54,7 @@ def put_on(pipe: DiffusionPipeline, name: str, module: Any, cache: Cache, *, wei
         SettingsError: it cannot act there, or it would hook nothing.
     """
     kind, given = cache.kind, cache.parameters
-    reason = why_not(cache, type(module).__name__)
+    reason = why_not(cache, type(pipe).__name__, type(module).__name__)
     if reason is not None:
         raise SettingsError(f"cache: {reason}")
     if module.is_cache_enabled:
@@ -81,7 +82,7 @@ def put_on(pipe: DiffusionPipeline, name: str, module: Any, cache: Cache, *, wei
         asks = kind in ("pab", "fastercache")
         guesses = kind == "fastercache" and denoiser.unconditional is not None
         teller = Teller(pipe, managers, wants_timestep=asks, wants_guidance=guesses)
-        handle.did(_sentence(name, kind, denoiser, given, len(hooks)), tell(module, teller))
+        handle.did(_sentence(name, kind, denoiser, given, len(hooks)), around_calls(module, "cache", teller))
         if kind == "first_block" and not weightless:
             handle.watch(functools.partial(_said, name, tally, given["hit_rate"]))
     return handle
@@ -233,13 +234,9 @@ def _take_off(module: Any, before: frozenset[nn.Module], shadowed: bool) -> None
 def _sentence(name: str, kind: str, denoiser: Denoiser, given: Parameters, count: int) -> str:
     more = ""
     if kind == "first_block":
-        more = f", threshold {given['threshold']}"
+        more = f", threshold {given['threshold']:g}"
     elif kind == "fastercache":
-        more = (
-            ", attention only: the branches of guidance come in separate calls, or there is one"
-            if denoiser.unconditional is None
-            else ", attention and the unconditional branch of guidance"
-        )
+        more = ", attention only" if denoiser.unconditional is None else ", attention and half of guidance"
     return f"{name} caches with {kind} ({count} hooks{more})"
 
 

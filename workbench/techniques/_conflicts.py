@@ -7,6 +7,8 @@ from typing import Final
 
 from workbench.techniques._kinds import KINDS
 from workbench.techniques._technique import AbstractTechnique
+from workbench.techniques.cache import Cache
+from workbench.techniques.cfg import Cfg
 from workbench.techniques.dtype import Dtype
 from workbench.techniques.offload import Offload
 from workbench.techniques.quantization import Quantization
@@ -39,4 +41,30 @@ def _streamed_vae_in_tiles(used: Mapping[str, AbstractTechnique]) -> str | None:
     return None
 
 
-CONFLICTS: Final[tuple[Conflict, ...]] = (_dtype_of_quantised, _streamed_vae_in_tiles)
+def _cached_windows(used: Mapping[str, AbstractTechnique]) -> str | None:
+    """The hooks of a cache count calls of the blocks, and would take a window for a step."""
+    if "cache" in used and "temporal_chunks" in used:
+        return (
+            "cache does not go with temporal_chunks: it would take each window of frames for a denoising step"
+        )
+    return None
+
+
+def _cached_guidance(used: Mapping[str, AbstractTechnique]) -> str | None:
+    """What a cache keeps belongs to a branch of guidance, or to a batch of both."""
+    cache, cfg = used.get("cache"), used.get("cfg")
+    if not isinstance(cache, Cache) or not isinstance(cfg, Cfg):
+        return None
+    if cfg.mode == "batched":
+        return "cache does not go with cfg batched: the first step, in two calls, leaves it with one branch of guidance"
+    if cache.kind == "fastercache":
+        return "cache fastercache does not go with cfg sequential: it needs both branches of guidance in one call"
+    return None
+
+
+CONFLICTS: Final[tuple[Conflict, ...]] = (
+    _dtype_of_quantised,
+    _streamed_vae_in_tiles,
+    _cached_windows,
+    _cached_guidance,
+)

@@ -1,14 +1,13 @@
 """Tells the cache hooks of a denoiser about the call that is made, where its pipeline does not.
 
 diffusers' hooks keep a state per named context, which the pipeline opens around each call (`cache_context`). Not every pipeline does, and
-none passes the timestep as a number. So the denoiser's class is replaced by one of the same name whose call completes the context first:
-outside of what a rehearsal remembers, so that a call that is replayed has its context too.
+none passes the timestep as a number. So the context is completed around each call (`_around.py`), one that a rehearsal replays too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +15,12 @@ from diffusers.hooks.hooks import CacheContext, StateManager
 
 from workbench._errors import SettingsError
 
-_TELLER = "_workbench_teller"
-
 
 class Teller:
     """Knows of one denoiser's calls what its hooks want to be told."""
 
     __slots__ = (
+        "_calls",
         "_ordinal",
         "_step",
         "managers",
@@ -47,6 +45,9 @@ class Teller:
         """Whether the hooks need both branches of guidance in one call."""
         self._step: int | None = -1
         self._ordinal = 0
+        self._calls: dict[
+            str, tuple[weakref.ref[Any], int]
+        ] = {}  # by branch: its state, and calls since that was made
 
     def context(self) -> CacheContext:
         """Of the call that comes: what the pipeline says, completed.
@@ -73,34 +74,27 @@ class Teller:
             more["timestep"] = float(self.pipe.current_timestep)
         return dataclasses.replace(given, **more) if more else given
 
-
-def tell(module: Any, teller: Teller) -> Callable[[], None]:
-    """Lets `teller` complete the context of each call of a denoiser from now on; the result stops that."""
-    kind: Any = type(module)
-    object.__setattr__(module, _TELLER, teller)
-    module.__class__ = _telling(kind)
-
-    def undo() -> None:
-        module.__class__ = kind
-        delattr(module, _TELLER)
-
-    return undo
-
-
-@functools.cache
-def _telling(kind: type) -> type:
-    """A class like `kind`; one for all denoisers of that class, so that calls of equal ones count as equal."""
-
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        teller: Teller = vars(self)[_TELLER]
-        given = teller.managers[0]._context
-        context = teller.context()
-        for manager in teller.managers:
+    def call(self, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call, in its context."""
+        given, context = self.managers[0]._context, self.context()
+        for manager in self.managers:
             manager.set_context(context)
         try:
-            return kind.__call__(self, *args, **kwargs)
+            return run(*args, **kwargs)
         finally:
-            for manager in teller.managers:
+            for manager in self.managers:
                 manager.set_context(given)
+            self._forget_at_the_end(context)
 
-    return type(kind.__name__, (kind,), {"__call__": call, "__module__": kind.__module__})
+    def _forget_at_the_end(self, context: CacheContext) -> None:
+        """Drops what a branch keeps after its last step: the pipeline would keep it until the video is decoded."""
+        name = context.name
+        state = self.managers[0]._state_cache.get(name)
+        if state is None:
+            return
+        seen, count = self._calls.get(name, (None, 0))
+        count = count + 1 if seen is not None and seen() is state else 1
+        self._calls[name] = weakref.ref(state), count
+        if count == context.num_inference_steps:
+            for manager in self.managers:
+                manager._state_cache.pop(name, None)

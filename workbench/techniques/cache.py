@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench._errors import SettingsError
-from workbench.techniques._cache_kinds import (
-    HIT_RATE_SOURCE,
-    KINDS,
-    PUBLISHED_HIT_RATE,
-    PUBLISHED_THRESHOLD,
-    check_kind,
-    why_not,
-)
+from workbench.techniques._cache_kinds import KINDS, check_kind, hit_rate_source, why_not
 from workbench.techniques._checks import check_choice, denoisers
 from workbench.techniques._mag_ratios import MAG_RATIOS
 from workbench.techniques._technique import UNKNOWN, AbstractTechnique, Effect, Handle
@@ -97,7 +90,7 @@ class Cache(AbstractTechnique):
         if not names:
             return "it has no denoiser"
         for name in names:
-            reason = why_not(self, model.component(name).class_name)
+            reason = why_not(self, model.pipeline_class, model.component(name).class_name)
             if reason is not None:
                 return reason
         if self.kind != "magcache":
@@ -135,15 +128,10 @@ class Cache(AbstractTechnique):
         """Where the hit rate is from."""
         if self.kind != "first_block":
             return ()
-        rate, threshold = self.parameters["hit_rate"], self.parameters["threshold"]
-        published = model.name == "hunyuanvideo" and (rate, threshold) == (
-            PUBLISHED_HIT_RATE,
-            PUBLISHED_THRESHOLD,
-        )
-        source = f"published: {HIT_RATE_SOURCE}" if published else "assumed"
+        rate = self.parameters["hit_rate"]
+        source = hit_rate_source(model.name, rate, self.parameters["threshold"])
         return (
-            f"cache first_block is priced as if it skipped {rate:.0%} of the calls that it can skip ({source}); "
-            "a run goes by its data",
+            f"cache first_block is priced as if it skipped {rate:.0%} of the calls that it can skip ({source}); a run goes by its data",
         )
 
     def effect(self) -> Effect:
