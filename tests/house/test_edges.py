@@ -16,6 +16,7 @@ ALLOWED_AT_TOP = {
         "_rehearsing.py",
         "techniques/_*.py",
         "testing/contract.py",
+        "twin/*.py",
         "models/_build.py",
         "models/_standins.py",
         "miniature/tiny.py",

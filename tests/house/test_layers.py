@@ -14,7 +14,7 @@ ORDER = (
     "_version", "_units", "_errors", "_files", "_store",
     "devices", "models", "records",
     "cost",
-    "runtime", "techniques",
+    "runtime", "techniques", "twin",
     "_rehearsing", "_estimate",
     "profiles", "search",
     "_plan",

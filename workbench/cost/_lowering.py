@@ -175,10 +175,10 @@ class _Lowering:
 
     def int4_product(self, x: Tensor, weight: Tensor, group: int, scales: Tensor) -> Tensor:
         """tinygemm's product. PyTorch 2.13 has a meta kernel for it, which fails on meta tensors (it asks for `fake_device`)."""
-        if not x.is_meta:
+        if not weight.is_meta:
             return _int4_product(x, weight, group, scales)
-        with self.recorder.quietly():
-            out = x.new_empty(x.shape[0], weight.shape[0] * 8)  # eight output channels per tile
+        with self.recorder.quietly():  # a small input (an embedded timestep) is real, the weight never is; eight output channels per tile
+            out = torch.empty(x.shape[0], weight.shape[0] * 8, dtype=x.dtype, device="meta")
         self.recorder.synthesise(
             _int4_product.default, [x, weight, scales], (out,), (x, weight, group, scales)
         )

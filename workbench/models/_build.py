@@ -57,14 +57,14 @@ def build_meta_pipeline(
     return assemble(spec, modules)
 
 
-def build_component(spec: ModelSpec, name: str) -> torch.nn.Module:
-    """One component of this row without weights, in evaluation mode and without gradients.
+def build_component(spec: ModelSpec, name: str, device: str = "meta") -> torch.nn.Module:
+    """One component of this row in evaluation mode and without gradients: on `meta` without weights, on `cpu` with the class's random ones.
 
     Raises:
         UnknownNameError: the model has no component of that name.
     """
     part = spec.component(name)
-    with torch.device("meta"):
+    with torch.device(device):
         module = construct(part)
     _cast_as_loading_does(module, part.dtype)
     return module.eval().requires_grad_(False)
@@ -85,11 +85,11 @@ def loading_dtypes(module: torch.nn.Module, dtype: str) -> dict[str, torch.dtype
 
 def construct(part: ComponentSpec) -> torch.nn.Module:
     """The component of its real class, under its loading dtype as default dtype, on the current default device."""
+    model_class = component_class(part)
     with _default_dtype(TORCH_DTYPES[part.dtype]):
         if part.library == "transformers":
-            model_class = _class(transformers, part.class_name)
             return model_class(model_class.config_class(**part.config))
-        return made(_diffusers_class(part.library, part.class_name), part.config)
+        return made(model_class, part.config)
 
 
 def made(kind: Any, config: Mapping[str, Any]) -> Any:
@@ -98,6 +98,17 @@ def made(kind: Any, config: Mapping[str, Any]) -> Any:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
         return kind(**config)
     return kind(**{name: value for name, value in config.items() if name in accepted})
+
+
+def component_class(part: ComponentSpec) -> Any:
+    """The class of a component.
+
+    Raises:
+        UnknownNameError: the installed version of its library has none of that name.
+    """
+    if part.library == "transformers":
+        return _class(transformers, part.class_name)
+    return _diffusers_class(part.library, part.class_name)
 
 
 def assemble(

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from workbench.cost.rehearsal import Target, record, rehearse
 from workbench.miniature import build_tiny
@@ -25,6 +24,7 @@ from workbench.miniature._tokenizer import tiny_tokenizer
 from workbench.models import get
 from workbench.models._build import assemble, build_component
 from workbench.techniques import AbstractTechnique, Settings, apply_all
+from workbench.twin._snapshot import snapshot as snapshot
 
 WORKLOAD: Mapping[str, Any] = {
     "prompt": "a red fox runs through the snow",
@@ -37,8 +37,6 @@ WORKLOAD: Mapping[str, Any] = {
     "max_sequence_length": 64,
 }
 """Small, but with guidance, two steps (the second one finds what the first one left behind) and three latent frames."""
-
-_STEADY = (bool, int, float, str, tuple, type(None), torch.dtype)
 
 
 class Miniature:
@@ -136,35 +134,3 @@ def assert_output(
         np.testing.assert_allclose(frames, miniature.baseline, atol=tolerance, rtol=0)
     else:
         assert not np.array_equal(frames, miniature.baseline), f"{settings.to_json()} changes nothing"
-
-
-def snapshot(pipe: Any) -> dict[str, Any]:
-    """All that a technique may change, by place: tensors by identity of their memory, plain attributes by value."""
-    state: dict[str, Any] = {
-        "class": type(pipe),
-        "scheduler": (type(pipe.scheduler), dict(pipe.scheduler.config)),
-    }
-    for name, component in pipe.components.items():
-        if isinstance(component, nn.Module):
-            for path, module in component.named_modules():
-                state |= {f"{name}.{path}:{key}": value for key, value in _module_state(module).items()}
-    return state
-
-
-def _module_state(module: nn.Module) -> dict[str, Any]:
-    state: dict[str, Any] = {"class": type(module)}
-    for key, value in (*module._parameters.items(), *module._buffers.items()):
-        state[key] = None if value is None else _tensor_state(value)
-    for key, value in vars(module).items():
-        if key not in ("_parameters", "_buffers", "_modules"):
-            hooks = len(value) if key.endswith("_hooks") and hasattr(value, "__len__") else None
-            # counters and caches that a call renews are compared by type only
-            state[f".{key}"] = value if isinstance(value, _STEADY) else (type(value), hooks)
-    processor = vars(module).get("processor")
-    if processor is not None:
-        state["processor"] = str(vars(processor))
-    return state
-
-
-def _tensor_state(tensor: Tensor) -> tuple[Any, ...]:
-    return (type(tensor), tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.requires_grad)

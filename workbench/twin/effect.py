@@ -1,0 +1,368 @@
+"""Looks whether a technique really acts on a kind of pipeline: applied to its tiny twin, run, compared, and taken off again.
+
+    bench = Bench(get("wan2.1-t2v-1.3b"))
+    bench.verify(Settings.parse({"quantization": {"transformer": "int8wo"}})).verdict  # "acts"
+
+What `applies_to` says of a technique is a promise; `Finding.disagreement` is the sentence for a promise that is not kept. Without a GPU
+the CPU takes its place where weights are moved, and what only CUDA kernels can do is looked for in a trace for CUDA.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from workbench._errors import InputError
+from workbench._store import Store
+from workbench.cost import Residency
+from workbench.cost._calls import watched
+from workbench.cost._recorder import Recorder
+from workbench.cost._trace import Op
+from workbench.cost.rehearsal import Target, components_of, rehearse
+from workbench.cost.weigh import weigh
+from workbench.models import ModelSpec, Workload
+from workbench.models._build import build_meta_pipeline, call_kwargs
+from workbench.techniques import Settings, apply_all
+from workbench.twin._check import silent
+from workbench.twin._sentence import sentence
+from workbench.twin._snapshot import hooked_modules, snapshot
+from workbench.twin._twin import Twin, twin_of
+
+STEPS = 8
+"""Denoising steps of a run: caches wait for a few before they skip one."""
+
+_KERNELS = ("efficient", "flash")
+"""Attention kernels under which a trace for CUDA is made: a technique that insists on one differs from the other."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sighting:
+    """What one run was seen to do."""
+
+    ops: Mapping[Op, int]
+    """Distinct ops, without views -> how often each ran."""
+    flops: int
+    weight_bytes: int
+    peak_bytes: int
+    """Most bytes alive at once, without weights."""
+    hooks: int
+    """Modules with a hook or a forward of their own."""
+    output: tuple[Tensor, ...] = ()
+    """Everything that the pipeline returned; empty without weights."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What verification says of settings on a model."""
+
+    model: str
+    settings: Mapping[str, Any]
+    """Settings JSON."""
+    verdict: str
+    """`acts`, `does nothing`, `fails` or `refused` (by `apply` itself, with a sentence)."""
+    where: str
+    """`run on the CPU`, `traced for CUDA` where no CPU can show it, or empty where nothing could be run."""
+    detail: str
+    """What changed, or what went wrong, as a sentence."""
+    refusal: str | None
+    """What `applies_to` says against it; None if it accepts."""
+    restored: str | None
+    """None if removal put everything back, else what it did not."""
+    said: tuple[str, ...]
+    """The handle's report."""
+    flops_ratio: float | None = None
+    """FLOPs with it, divided by those without."""
+    weights_ratio: float | None = None
+    """Bytes of weights, likewise."""
+    peak_ratio: float | None = None
+    """Peak bytes of a run without its weights, likewise."""
+    output_difference: float | None = None
+    """Largest absolute difference of the output, of values from 0 to 1."""
+    hooks: int = 0
+    """Modules that got a hook or a forward of their own."""
+
+    @property
+    def disagreement(self) -> str | None:
+        """None if `applies_to` is right and removal complete, else what we have to repair."""
+        acts = self.verdict == "acts"
+        if self.refusal is not None and acts:
+            return f"refused, although it acts ({self.detail}): {self.refusal}"
+        if self.refusal is None and not acts:
+            return f"accepted, but it {self.verdict.replace('refused', 'is refused')}: {self.detail}"
+        return f"not undone: {self.restored}" if self.restored is not None else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the disagreement included."""
+        return {**asdict(self), "said": list(self.said), "disagreement": self.disagreement}
+
+
+class Bench:
+    """A model's twin on which settings are tried one after the other; what a run without any does is remembered."""
+
+    def __init__(self, spec: ModelSpec, store: Store | None = None) -> None:
+        self.spec = spec
+        self.twin: Twin = twin_of(spec, store)
+        self._pipe: Any = None
+        self._baselines: dict[str, Sighting] = {}
+
+    @property
+    def pipe(self) -> Any:
+        """The twin with weights; a new one after a removal that left something behind."""
+        if self._pipe is None:
+            self._pipe = self.twin.pipeline()
+            self._baselines.clear()
+        return self._pipe
+
+    def verify(self, value: Settings | Mapping[str, Any], **workload: Any) -> Finding:
+        """Applies settings to the twin, runs it, compares, removes them and runs again.
+
+        Args:
+            workload: fields of the twin's workload that differ this time, `batch=2`.
+        """
+        settings = Settings.parse(value)
+        changes = {"steps": STEPS, **workload}
+        plain = self._baseline(changes)
+        with silent(), _cpu_as_gpu(self.pipe):
+            before = snapshot(self.pipe)
+            attempt = _Attempt(self.pipe, settings)
+            seen = attempt.run(functools.partial(self._kwargs, self.pipe, settings, changes=changes))
+            restored = attempt.removal or self._left_behind(before, changes, plain)
+        if restored is not None:
+            self._pipe = None
+        finding = functools.partial(
+            Finding,
+            model=self.spec.name,
+            settings=settings.to_json(),
+            refusal=_refusal(self.spec, settings),
+            restored=restored,
+            said=attempt.said,
+        )
+        if seen is None:
+            verdict = "refused" if attempt.refused else "fails"
+            return finding(verdict=verdict, where="", detail=attempt.failure or "")
+        compared = _compared(plain, seen)
+        detail = _what_changed(plain, seen, settings.residency(self.spec) != Residency())
+        if not _finite(seen) and _finite(plain):
+            return finding(
+                verdict="fails", where="run on the CPU", detail="the output is not finite", **compared
+            )
+        if detail:
+            return finding(verdict="acts", where="run on the CPU", detail=detail, **compared)
+        traced = self._traced(settings, changes)
+        if isinstance(traced, str):
+            return finding(verdict="fails", where="traced for CUDA", detail=traced)
+        if traced is not None:
+            detail = _what_changed(*traced, moves=False)
+            return finding(verdict="acts", where="traced for CUDA", detail=detail, **_compared(*traced))
+        said = "; ".join(attempt.said)
+        return finding(
+            verdict="does nothing", where="run on the CPU, traced for CUDA", detail=said, **compared
+        )
+
+    def _kwargs(self, pipe: Any, settings: Settings, *, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return settings.call_kwargs(self.twin.call_kwargs(pipe, **changes))
+
+    def _baseline(self, changes: Mapping[str, Any]) -> Sighting:
+        pipe, key = self.pipe, repr(sorted(changes.items()))
+        if key not in self._baselines:
+            with silent():
+                pipe(
+                    **self._kwargs(pipe, Settings(), changes=changes)
+                )  # a first call, after which the pipeline has all its caches
+                self._baselines[key] = _observed(pipe, self._kwargs(pipe, Settings(), changes=changes))
+        return self._baselines[key]
+
+    def _left_behind(
+        self, before: Mapping[str, Any], changes: Mapping[str, Any], plain: Sighting
+    ) -> str | None:
+        """What removal did not put back; tensors that were moved are elsewhere in memory and count by their values."""
+        after = snapshot(self.pipe)
+        places = (
+            key
+            for key in before.keys() | after.keys()
+            if _placeless(before.get(key)) != _placeless(after.get(key))
+        )
+        if changed := sorted(places):
+            return f"{changed[0]} is {after.get(changed[0])!r}, was {before.get(changed[0])!r}"
+        again = _outputs(self.pipe(**self._kwargs(self.pipe, Settings(), changes=changes)))
+        return None if _difference(plain.output, again) == 0 else "the output is another one afterwards"
+
+    def _traced(
+        self, settings: Settings, changes: Mapping[str, Any]
+    ) -> tuple[Sighting, Sighting] | str | None:
+        """(without, with) the settings as traced for CUDA if they differ there; a sentence if tracing them fails.
+
+        The twin is traced first. What it is too small for (a tile of the autoencoder's own size) is looked for in the model itself.
+        """
+        for kernel in _KERNELS:
+            pipe = self.twin.weightless()
+            found = _differing(pipe, kernel, settings, functools.partial(self._kwargs, pipe, changes=changes))
+            if found is not None:
+                return found
+        with silent():
+            pipe = build_meta_pipeline(self.spec)
+            native = Workload.for_model(self.spec, **changes)
+        return _differing(
+            pipe, _KERNELS[0], settings, lambda used: used.call_kwargs(call_kwargs(self.spec, native, pipe))
+        )
+
+
+def _differing(
+    pipe: Any, kernel: str, settings: Settings, kwargs: Callable[[Settings], dict[str, Any]]
+) -> tuple[Sighting, Sighting] | str | None:
+    """(without, with) the settings if the traces of a weightless pipeline differ; a sentence if tracing fails."""
+    try:
+        with silent():
+            plain = _foreseen(pipe, kwargs(Settings()), kernel)
+            apply_all(pipe, settings)
+            seen = _foreseen(pipe, kwargs(settings), kernel)
+    except Exception as error:  # noqa: BLE001  # whatever it raises is the finding
+        return sentence(error)
+    return (plain, seen) if _what_changed(plain, seen, moves=False) else None
+
+
+class _Attempt:
+    """Settings applied, run once and removed; whatever any of it raises is kept as a sentence."""
+
+    def __init__(self, pipe: Any, settings: Settings) -> None:
+        self._pipe, self._settings = pipe, settings
+        self.refused = False
+        self.failure: str | None = None
+        self.removal: str | None = None
+        self.said: tuple[str, ...] = ()
+
+    def run(self, kwargs: Any) -> Sighting | None:
+        """What the run with them did; None if it could not be made."""
+        try:
+            handle = apply_all(self._pipe, self._settings)
+        except InputError as error:
+            self.refused, self.failure = True, str(error)
+            return None
+        except Exception as error:  # noqa: BLE001  # the library's refusal is the finding
+            self.failure = sentence(error)
+            return None
+        seen: Sighting | None = None
+        try:
+            seen = _observed(self._pipe, kwargs())
+        except Exception as error:  # noqa: BLE001  # likewise
+            self.failure = sentence(error)
+        self.said = tuple(handle.report)
+        try:
+            handle.remove()
+        except Exception as error:  # noqa: BLE001  # likewise
+            self.removal = sentence(error)
+        return seen
+
+
+def _refusal(spec: ModelSpec, settings: Settings) -> str | None:
+    try:
+        settings.check(spec)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _observed(pipe: Any, kwargs: dict[str, Any]) -> Sighting:
+    """Runs a pipeline with weights under the instrument that rehearsals use."""
+    recorder = Recorder(hollow=False)
+    with recorder, watched(recorder, components_of(pipe)):
+        result = pipe(**kwargs)
+    return _sighting(pipe, recorder.trace(type(pipe).__name__), _outputs(result))
+
+
+def _foreseen(pipe: Any, kwargs: dict[str, Any], kernel: str) -> Sighting:
+    trace, _ = rehearse(pipe, kwargs, Target("cuda", kernel))
+    return _sighting(pipe, trace, ())
+
+
+def _sighting(pipe: Any, trace: Any, output: tuple[Tensor, ...]) -> Sighting:
+    return Sighting(
+        ops=Counter({op: count for op, count in trace.op_counts().items() if op.kind != "view"}),
+        flops=trace.flops,
+        weight_bytes=sum(weigh(part).total_bytes for part in components_of(pipe).values()),
+        peak_bytes=trace.peak(),
+        hooks=hooked_modules(pipe),
+        output=output,
+    )
+
+
+def _outputs(result: Any) -> tuple[Tensor, ...]:
+    """Every tensor of a pipeline's result."""
+    if isinstance(result, Tensor):
+        return (result.detach().float(),)
+    if isinstance(result, Mapping):
+        return tuple(tensor for item in result.values() for tensor in _outputs(item))
+    if isinstance(result, (list, tuple)):
+        return tuple(tensor for item in result for tensor in _outputs(item))
+    return ()
+
+
+def _what_changed(plain: Sighting, seen: Sighting, moves: bool) -> str:
+    """A phrase for each kind of change; empty if there is none. Hooks alone are a change only of what moves weights."""
+    difference = _difference(plain.output, seen.output)
+    phrases = {
+        "its ops": plain.ops != seen.ops,
+        f"FLOPs x {seen.flops / max(plain.flops, 1):.3g}": plain.flops != seen.flops,
+        f"weights x {seen.weight_bytes / max(plain.weight_bytes, 1):.3g}": plain.weight_bytes
+        != seen.weight_bytes,
+        "the output": bool(difference),
+        f"hooks on {seen.hooks - plain.hooks} modules": moves and seen.hooks > plain.hooks,
+    }
+    return ", ".join(phrase for phrase, holds in phrases.items() if holds)
+
+
+def _compared(plain: Sighting, seen: Sighting) -> dict[str, Any]:
+    difference = _difference(plain.output, seen.output)
+    return {
+        "flops_ratio": seen.flops / plain.flops if plain.flops else None,
+        "weights_ratio": seen.weight_bytes / plain.weight_bytes if plain.weight_bytes else None,
+        "peak_ratio": seen.peak_bytes / plain.peak_bytes if plain.peak_bytes else None,
+        "output_difference": difference,
+        "hooks": seen.hooks - plain.hooks,
+    }
+
+
+def _difference(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> float | None:
+    """Largest absolute difference; None where shapes differ or there is nothing to compare. Where both are undefined, they agree."""
+    if not one or [t.shape for t in one] != [t.shape for t in other]:
+        return None
+    pairs = [(a.nan_to_num(), b.nan_to_num()) for a, b in zip(one, other, strict=True)]
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+def _finite(seen: Sighting) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in seen.output)
+
+
+def _placeless(state: Any) -> Any:
+    """A snapshot's entry without the address of a tensor."""
+    return (state[0], *state[2:]) if isinstance(state, tuple) and len(state) == 5 else state
+
+
+@contextlib.contextmanager
+def _cpu_as_gpu(pipe: Any) -> Iterator[None]:
+    """The CPU takes the GPU's part in offloading: nothing moves, but every hook is installed and runs."""
+    from accelerate import cpu_offload
+
+    from workbench.techniques import _placing
+
+    cpu = torch.device("cpu")
+
+    def by_layers(pipe: Any, device: Any = None, **options: Any) -> None:
+        # diffusers would name the device cpu:0, which accelerate (1.15) does not take for the cpu when weights are tied
+        for module in components_of(pipe).values():
+            cpu_offload(module, cpu, offload_buffers=len(module._parameters) > 0)
+
+    with (
+        mock.patch.object(_placing, "onload_device", lambda: cpu),
+        mock.patch.object(type(pipe), "enable_sequential_cpu_offload", by_layers),
+    ):
+        yield
