@@ -280,9 +280,7 @@ def recipe(
     if fields is None or callable(value):
         raise Opaque(type(value).__name__)
     made: dict[str, Rebuild] = {k: recipe(v, inputs, storages, new) for k, v in fields.items()}
-    owner = type(
-        value
-    )  # naming `value` in the function would keep the first result, and its storages, alive with the memo
+    owner = type(value)  # the value itself in the function would keep the first result alive with the memo
     return lambda ins, bases: _instance(owner, {k: part(ins, bases) for k, part in made.items()})
 
 
