@@ -9,6 +9,22 @@ import pytest
 
 from workbench.models import ComponentSpec, ModelSpec
 
+_WAN = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 24,
+    "text_dim": 32,
+    "freq_dim": 32,
+    "ffn_dim": 64,
+    "num_layers": 2,
+}
+_CLIP_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "projection_dim": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 28,
+}
 _SMALL = {
     "UMT5EncoderModel": {
         "vocab_size": 512,
@@ -18,20 +34,28 @@ _SMALL = {
         "num_layers": 2,
         "num_heads": 2,
     },
-    "CLIPVisionModel": {
+    "CLIPVisionModel": _CLIP_VISION,
+    "CLIPVisionModelWithProjection": _CLIP_VISION,
+    "Gemma2Model": {
+        "vocab_size": 512,
         "hidden_size": 32,
         "intermediate_size": 64,
-        "projection_dim": 32,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "image_size": 28,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
     },
-    "WanTransformer3DModel": {
+    "WanTransformer3DModel": _WAN,
+    "WanVACETransformer3DModel": {**_WAN, "vace_layers": (0, 1)},
+    "SkyReelsV2Transformer3DModel": _WAN,
+    "SanaVideoTransformer3DModel": {
         "num_attention_heads": 2,
         "attention_head_dim": 24,
-        "text_dim": 32,
-        "freq_dim": 32,
-        "ffn_dim": 64,
+        "num_cross_attention_heads": 2,
+        "cross_attention_head_dim": 24,
+        "cross_attention_dim": 48,
+        "caption_channels": 32,
         "num_layers": 2,
     },
     "AutoencoderKLWan": {"base_dim": 8, "num_res_blocks": 1},

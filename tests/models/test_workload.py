@@ -85,6 +85,12 @@ def test_the_5b_model_has_patches_of_32_pixels():
     )
 
 
+def test_a_pipeline_that_makes_one_video_per_call_says_so():
+    with pytest.raises(WorkloadError) as caught:
+        Workload.for_model("wan2.1-vace-1.3b", batch=2)
+    assert str(caught.value) == "wan2.1-vace-1.3b makes at most 1 video per call, got batch 2"
+
+
 def test_second_guidance_of_a_two_expert_model():
     native = Workload.for_model("wan2.2-t2v-a14b")
     assert (native.guidance, native.guidance_2) == (4.0, 3.0)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from workbench._errors import UnknownNameError
-from workbench.models import cogvideox, easyanimate, kandinsky, ltx, ltx2, mochi, tiny, wan
+from workbench.models import (
+    cogvideox,
+    easyanimate,
+    kandinsky,
+    ltx,
+    ltx2,
+    mochi,
+    sana_video,
+    skyreels,
+    tiny,
+    wan,
+    wan22,
+)
 from workbench.models._spec import ModelSpec
 
 ALL: tuple[ModelSpec, ...] = (
     *wan.ROWS,
+    *wan22.ROWS,
+    *skyreels.ROWS,
+    *sana_video.ROWS,
     *cogvideox.ROWS,
     *easyanimate.ROWS,
     *kandinsky.ROWS,

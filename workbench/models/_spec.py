@@ -154,6 +154,9 @@ class ModelSpec:
     only_size: tuple[int, int] | None = None
     """(height, width) in pixels if the model takes no other (learned position embeddings); None if it does."""
 
+    max_batch: int | None = None
+    """Most videos that one call of the pipeline makes; None if it sets no limit."""
+
     call: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Further arguments of the pipeline call, `{"max_sequence_length": 512}`."""
 

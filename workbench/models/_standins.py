@@ -73,6 +73,10 @@ class StandInTokenizer:
                 row[:count] = 1
         return BatchFeature({"input_ids": mask.clone(), "attention_mask": mask})
 
+    def encode(self, text: str, **options: Any) -> list[int]:
+        """Ids of one text; pipelines count them."""
+        return [1] * num_tokens(text)
+
     def apply_chat_template(self, conversation: Any, *, tokenize: bool = True, **options: Any) -> Any:
         """One text per conversation, or its tokens: tensors if asked for, otherwise a list of ids."""
         batched = bool(conversation) and isinstance(conversation[0], list)

@@ -98,6 +98,7 @@ class Workload:
         _check_frames(spec, frames)
         _check_size(spec, "height", height)
         _check_size(spec, "width", width)
+        _check_batch(spec, batch)
         if guidance_2 is not None and spec.num_experts < 2:
             raise WorkloadError(
                 f"guidance_2 is for models with two experts, {spec.name} has one, got {guidance_2!r}"
@@ -164,6 +165,13 @@ def _check_frames(spec: ModelSpec, frames: int) -> None:
         form = f"{factor}*k+{rest}" if rest else f"{factor}*k"
         nearest = f"nearest are {below} and {below + factor}" if below > 0 else f"nearest is {below + factor}"
         raise WorkloadError(f"{spec.name} makes {form} frames, got {frames}: {nearest}")
+
+
+def _check_batch(spec: ModelSpec, batch: int) -> None:
+    batch = _count("batch", batch)
+    if spec.max_batch is not None and batch > spec.max_batch:
+        videos = "1 video" if spec.max_batch == 1 else f"{spec.max_batch} videos"
+        raise WorkloadError(f"{spec.name} makes at most {videos} per call, got batch {batch}")
 
 
 def _check_size(spec: ModelSpec, name: str, value: int) -> None:

@@ -1,49 +1,36 @@
-"""The Wan family: Wan2.1 text to video (1.3B, 14B) and image to video (14B, 480p), Wan2.2 text to video (5B, A14B).
+"""Wan2.1: text to video (1.3B, 14B), image to video (14B at 480p and 720p), control of both (VACE); and what all Wans share.
 
 Configurations are those of the diffusers repositories `Wan-AI/<name>-Diffusers`, read from the script that made them and
-from Wan's own code. The hub itself was not read. Wan2.2-TI2V-5B is here as text to video, with the per-token timesteps that
-it uses for both; starting it from an image takes another pipeline class (`WanImageToVideoPipeline`) and is not a row.
+from Wan's own code. The hub itself was not read. Wan2.2 is in `wan22.py`; SkyReels-V2 and SANA-Video use parts of Wan2.1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from workbench.models._spec import ComponentSpec, Defaults, ModelSpec, SchedulerSpec
 
-_CONVERSION = "diffusers 58eb52c scripts/convert_wan_to_diffusers.py"
-_DOCS = "diffusers 58eb52c docs/source/en/api/pipelines/wan.md (VAE loaded in fp32, the rest in bf16)"
-_WAN21 = "github.com/Wan-Video/Wan2.1 9737cba"
-_WAN22 = "github.com/Wan-Video/Wan2.2 42bf4cf"
+DIFFUSERS = "diffusers 58eb52c"
+CONVERSION = f"{DIFFUSERS} scripts/convert_wan_to_diffusers.py"
+DOCS = f"{DIFFUSERS} docs/source/en/api/pipelines/wan.md (VAE loaded in fp32, the rest in bf16)"
+WAN21 = "github.com/Wan-Video/Wan2.1 9737cba"
 _COUNTS = "parameter counts: model pages of the Wan-AI hub repositories, as quoted in this project's issue 2; not re-read"
+_VACE_COUNTS = (
+    "parameter counts: fp16 files of the hub repository Comfy-Org/Wan_2.1_ComfyUI_repackaged, 4.31 and 34.68 GB, as users list them, "
+    "at two bytes each; text encoder as for the other Wans; the hub was not read"
+)
 
-_SPATIAL_COMPRESSION = 8
+SPATIAL_COMPRESSION = 8
 """Pixels per latent pixel of the Wan2.1 VAE, on each axis (`AutoencoderKLWan`, `scale_factor_spatial`)."""
 
-_PATCH = 2
+PATCH = 2
 """Latent pixels per transformer token, on each axis (`patch_size` of every Wan transformer is [1, 2, 2])."""
 
-_ROPE_POSITIONS = 1024
+ROPE_POSITIONS = 1024
 """`rope_max_seq_len` of `WanTransformer3DModel`: no Wan configuration sets another."""
 
-# Wan2.2-VAE statistics of its 48 latent channels, from `vae22_diffusers_config` of the conversion script.
-# fmt: off
-_VAE_22_MEAN = (
-    -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
-    0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
-    -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
-    -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667,
-)
-_VAE_22_STD = (
-    0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
-    0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
-    0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
-    0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
-)
-# fmt: on
-
-_TEXT_ENCODER = ComponentSpec(
+TEXT_ENCODER = ComponentSpec(
     name="text_encoder",
     library="transformers",
     class_name="UMT5EncoderModel",
@@ -60,40 +47,19 @@ _TEXT_ENCODER = ComponentSpec(
         "layer_norm_epsilon": 1e-6,
     },
     dtype="bf16",
-    source=f"google/umt5-xxl, named by {_CONVERSION}; sizes from {_WAN21} wan/modules/t5.py umt5_xxl; dtype: {_DOCS}",
+    source=f"google/umt5-xxl, named by {CONVERSION}; sizes from {WAN21} wan/modules/t5.py umt5_xxl; dtype: {DOCS}",
 )
 
-_VAE = ComponentSpec(
+VAE = ComponentSpec(
     name="vae",
     library="diffusers",
     class_name="AutoencoderKLWan",
     config={},
     dtype="fp32",
-    source=f"{_CONVERSION} convert_vae: the defaults of the class; dtype: {_DOCS}",
+    source=f"{CONVERSION} convert_vae: the defaults of the class; dtype: {DOCS}",
 )
 
-_VAE_22 = ComponentSpec(
-    name="vae",
-    library="diffusers",
-    class_name="AutoencoderKLWan",
-    config={
-        "base_dim": 160,
-        "decoder_base_dim": 256,
-        "z_dim": 48,
-        "is_residual": True,
-        "in_channels": 12,
-        "out_channels": 12,
-        "patch_size": 2,
-        "scale_factor_temporal": 4,
-        "scale_factor_spatial": 16,
-        "latents_mean": _VAE_22_MEAN,
-        "latents_std": _VAE_22_STD,
-    },
-    dtype="fp32",
-    source=f"{_CONVERSION} vae22_diffusers_config; dtype: {_DOCS}",
-)
-
-_IMAGE_ENCODER = ComponentSpec(
+IMAGE_ENCODER = ComponentSpec(
     name="image_encoder",
     library="transformers",
     class_name="CLIPVisionModel",
@@ -109,15 +75,24 @@ _IMAGE_ENCODER = ComponentSpec(
     },
     dtype="fp32",
     source=(
-        f"{_WAN21} wan/modules/clip.py clip_xlm_roberta_vit_h_14; class and dtype: example of diffusers 58eb52c "
+        f"{WAN21} wan/modules/clip.py clip_xlm_roberta_vit_h_14; class and dtype: example of {DIFFUSERS} "
         "pipelines/wan/pipeline_wan_i2v.py (the conversion script names CLIPVisionModelWithProjection, the same tower)"
     ),
 )
 
 
-def _transformer(name: str, model_type: str, **sizes: int) -> ComponentSpec:
-    config = {
-        "patch_size": (1, _PATCH, _PATCH),
+def transformer(
+    name: str,
+    model_type: str,
+    config: Mapping[str, Any],
+    *,
+    class_name: str = "WanTransformer3DModel",
+    source: str = CONVERSION,
+    docs: str = DOCS,
+) -> ComponentSpec:
+    """A denoiser of Wan's architecture: what all have in common, and `config`, from one entry of a conversion script."""
+    common = {
+        "patch_size": (1, PATCH, PATCH),
         "attention_head_dim": 128,
         "in_channels": 16,
         "out_channels": 16,
@@ -126,20 +101,20 @@ def _transformer(name: str, model_type: str, **sizes: int) -> ComponentSpec:
         "cross_attn_norm": True,
         "qk_norm": "rms_norm_across_heads",
         "eps": 1e-6,
-        "rope_max_seq_len": _ROPE_POSITIONS,
-        **sizes,
+        "rope_max_seq_len": ROPE_POSITIONS,
     }
     return ComponentSpec(
         name=name,
         library="diffusers",
-        class_name="WanTransformer3DModel",
-        config=config,
+        class_name=class_name,
+        config={**common, **config},
         dtype="bf16",
-        source=f"{_CONVERSION} get_transformer_config({model_type!r}); dtype: {_DOCS}",
+        source=f"{source} get_transformer_config({model_type!r}); dtype: {docs}",
     )
 
 
-def _scheduler(flow_shift: float, source: str) -> SchedulerSpec:
+def scheduler(flow_shift: float, source: str) -> SchedulerSpec:
+    """The solver that the conversion scripts give every model of Wan's architecture."""
     return SchedulerSpec(
         class_name="UniPCMultistepScheduler",
         config={
@@ -152,7 +127,7 @@ def _scheduler(flow_shift: float, source: str) -> SchedulerSpec:
     )
 
 
-def _row(
+def row(
     *,
     name: str,
     title: str,
@@ -161,140 +136,145 @@ def _row(
     defaults: Defaults,
     parameters: Mapping[str, float],
     sources: tuple[str, ...],
-    task: Literal["t2v", "i2v"] = "t2v",
-    pipeline_config: Mapping[str, Any] | None = None,
-    spatial_compression: int = _SPATIAL_COMPRESSION,
+    pipeline_class: str = "WanPipeline",
+    spatial_compression: int = SPATIAL_COMPRESSION,
+    counts: str = _COUNTS,
+    **more: Any,
 ) -> ModelSpec:
+    """A row with the rules for frames, sizes and prompts that all models of Wan's architecture share.
+
+    Args:
+        more: further fields of the `ModelSpec`.
+    """
+    fields: dict[str, Any] = {
+        "family": "wan",
+        "task": "i2v" if "image" in more.get("inputs", ()) else "t2v",
+        "pipeline_config": {},
+        # default of the pipeline call, and `text_len` of both wan/configs/shared_config.py
+        "call": {"max_sequence_length": 512},
+        **more,
+    }
     return ModelSpec(
         name=name,
         title=title,
-        family="wan",
-        task=task,
-        pipeline_class="WanPipeline" if task == "t2v" else "WanImageToVideoPipeline",
-        pipeline_config=pipeline_config or {},
+        pipeline_class=pipeline_class,
         components=components,
         scheduler=scheduler,
         defaults=defaults,
         temporal_factor=4,  # `scale_factor_temporal` of both VAEs
-        size_multiple=spatial_compression * _PATCH,
-        max_frames=4 * (_ROPE_POSITIONS - 1) + 1,
-        max_size=spatial_compression * _PATCH * _ROPE_POSITIONS,
-        # default of the pipeline call, and `text_len` of both wan/configs/shared_config.py
-        call={"max_sequence_length": 512},
-        inputs=() if task == "t2v" else ("image",),
+        size_multiple=spatial_compression * PATCH,
+        max_frames=4 * (ROPE_POSITIONS - 1) + 1,
+        max_size=spatial_compression * PATCH * ROPE_POSITIONS,
         parameters={"text_encoder": 5.68e9, **parameters},
-        sources=(*sources, _COUNTS),
+        sources=(*sources, counts),
+        **fields,
     )
 
 
-_SHIFT_480P = f"{_CONVERSION} flow_shift 3.0"
-_SHIFT_720P = "diffusers 58eb52c pipelines/wan/pipeline_wan.py example: flow_shift 5.0 for 720P, 3.0 for 480P"
-_DIFFUSERS_CALL = "guidance 5.0 and 81 frames at 16 fps: example of the diffusers pipeline class"
+SHIFT_480P = f"{CONVERSION} flow_shift 3.0"
+SHIFT_720P = f"{DIFFUSERS} pipelines/wan/pipeline_wan.py example: flow_shift 5.0 for 720P, 3.0 for 480P"
+DIFFUSERS_CALL = "guidance 5.0 and 81 frames at 16 fps: example of the diffusers pipeline class"
 
-T2V_1_3B = _row(
+SIZES_1_3B = {"ffn_dim": 8960, "num_attention_heads": 12, "num_layers": 30}
+SIZES_14B = {"ffn_dim": 13824, "num_attention_heads": 40, "num_layers": 40}
+IMAGE_INPUTS_14B = {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}
+"""Of a denoiser that sees an image: its latents and their mask as channels, and its CLIP embeddings in the cross-attention."""
+
+T2V_1_3B = row(
     name="wan2.1-t2v-1.3b",
     title="Wan2.1-T2V-1.3B",
-    components=(
-        _TEXT_ENCODER,
-        _transformer("transformer", "Wan-T2V-1.3B", ffn_dim=8960, num_attention_heads=12, num_layers=30),
-        _VAE,
-    ),
-    scheduler=_scheduler(3.0, _SHIFT_480P),
+    components=(TEXT_ENCODER, transformer("transformer", "Wan-T2V-1.3B", SIZES_1_3B), VAE),
+    scheduler=scheduler(3.0, SHIFT_480P),
     defaults=Defaults(frames=81, height=480, width=832, steps=50, guidance=5.0, fps=16),
     parameters={"transformer": 1.42e9},
     sources=(
-        f"size and steps: {_WAN21} README.md (480P recommended), generate.py",
-        f"{_DIFFUSERS_CALL}; {_WAN21} README.md prefers guidance 6 with shift 8 to 12 for this model",
+        f"size and steps: {WAN21} README.md (480P recommended), generate.py",
+        f"{DIFFUSERS_CALL}; {WAN21} README.md prefers guidance 6 with shift 8 to 12 for this model",
     ),
 )
 
-T2V_14B = _row(
+T2V_14B = row(
     name="wan2.1-t2v-14b",
     title="Wan2.1-T2V-14B",
-    components=(
-        _TEXT_ENCODER,
-        _transformer("transformer", "Wan-T2V-14B", ffn_dim=13824, num_attention_heads=40, num_layers=40),
-        _VAE,
-    ),
-    scheduler=_scheduler(5.0, _SHIFT_720P),
+    components=(TEXT_ENCODER, transformer("transformer", "Wan-T2V-14B", SIZES_14B), VAE),
+    scheduler=scheduler(5.0, SHIFT_720P),
     defaults=Defaults(frames=81, height=720, width=1280, steps=50, guidance=5.0, fps=16),
     parameters={"transformer": 14.3e9},
-    sources=(f"size and steps: {_WAN21} README.md, generate.py", _DIFFUSERS_CALL),
+    sources=(f"size and steps: {WAN21} README.md, generate.py", DIFFUSERS_CALL),
 )
 
-I2V_14B_480P = _row(
-    name="wan2.1-i2v-14b-480p",
-    title="Wan2.1-I2V-14B-480P",
-    task="i2v",
-    components=(
-        _TEXT_ENCODER,
-        _IMAGE_ENCODER,
-        _transformer(
-            "transformer",
-            "Wan-I2V-14B-480p",
-            ffn_dim=13824,
-            num_attention_heads=40,
-            num_layers=40,
-            in_channels=36,
-            image_dim=1280,
-            added_kv_proj_dim=5120,
+
+def _image_to_video(
+    resolution: str, flow_shift: float, shift_source: str, height: int, width: int
+) -> ModelSpec:
+    """The two image-to-video models differ in their weights only."""
+    denoiser = transformer(
+        "transformer", f"Wan-I2V-14B-{resolution.lower()}", {**SIZES_14B, **IMAGE_INPUTS_14B}
+    )
+    return row(
+        name=f"wan2.1-i2v-14b-{resolution.lower()}",
+        title=f"Wan2.1-I2V-14B-{resolution}",
+        pipeline_class="WanImageToVideoPipeline",
+        components=(TEXT_ENCODER, IMAGE_ENCODER, denoiser, VAE),
+        scheduler=scheduler(flow_shift, shift_source),
+        defaults=Defaults(frames=81, height=height, width=width, steps=40, guidance=5.0, fps=16),
+        inputs=("image",),
+        parameters={"transformer": 16.4e9},
+        sources=(
+            f"size and steps: {WAN21} README.md, generate.py (40 steps for image to video)",
+            DIFFUSERS_CALL,
         ),
-        _VAE,
-    ),
-    scheduler=_scheduler(3.0, _SHIFT_480P),
-    defaults=Defaults(frames=81, height=480, width=832, steps=40, guidance=5.0, fps=16),
-    parameters={"transformer": 16.4e9},
-    sources=(
-        f"size and steps: {_WAN21} README.md, generate.py (40 steps for image to video)",
-        _DIFFUSERS_CALL,
-    ),
-)
+    )
 
-TI2V_5B = _row(
-    name="wan2.2-ti2v-5b",
-    title="Wan2.2-TI2V-5B",
-    pipeline_config={"expand_timesteps": True},
-    components=(
-        _TEXT_ENCODER,
-        _transformer(
-            "transformer",
-            "Wan2.2-TI2V-5B",
-            ffn_dim=14336,
-            num_attention_heads=24,
-            num_layers=30,
-            in_channels=48,
-            out_channels=48,
+
+I2V_14B_480P = _image_to_video("480P", 3.0, SHIFT_480P, 480, 832)
+I2V_14B_720P = _image_to_video("720P", 5.0, SHIFT_720P, 720, 1280)
+
+
+def _control(
+    size: str, shift: SchedulerSpec, height: int, width: int, parameters: float, config: Mapping[str, Any]
+) -> ModelSpec:
+    """VACE: a second stack of blocks (`vace_blocks`) reads a control video and its mask beside the latents."""
+    denoiser = transformer(
+        "transformer",
+        f"Wan-VACE-{size}",
+        {**config, "vace_in_channels": 96},
+        class_name="WanVACETransformer3DModel",
+    )
+    return row(
+        name=f"wan2.1-vace-{size.lower()}",
+        title=f"Wan2.1-VACE-{size}",
+        pipeline_class="WanVACEPipeline",
+        components=(TEXT_ENCODER, denoiser, VAE),
+        scheduler=shift,
+        defaults=Defaults(frames=81, height=height, width=width, steps=50, guidance=5.0, fps=16),
+        inputs=("video", "mask"),
+        max_batch=1,  # the pipeline refuses lists of prompts and several videos per prompt
+        remarks=("every reference image would add a latent frame to the video; none was given",),
+        parameters={"transformer": parameters},
+        counts=_VACE_COUNTS,
+        sources=(
+            f"size, steps, guidance and frames: {WAN21} generate.py (vace-{size}; its flow shift is 16)",
+            f"inputs: example of {DIFFUSERS} pipelines/wan/pipeline_wan_vace.py",
         ),
-        _VAE_22,
-    ),
-    scheduler=_scheduler(5.0, f"{_CONVERSION} flow_shift 5.0"),
-    defaults=Defaults(frames=121, height=704, width=1280, steps=50, guidance=5.0, fps=24),
-    parameters={"transformer": 5.0e9},
-    sources=(f"native workload: {_WAN22} wan/configs/wan_ti2v_5B.py and SUPPORTED_SIZES",),
-    spatial_compression=16,
+    )
+
+
+VACE_1_3B = _control(
+    "1.3B",
+    scheduler(3.0, SHIFT_480P),
+    height=480,
+    width=832,
+    parameters=2.155e9,
+    config={**SIZES_1_3B, "vace_layers": tuple(range(0, 30, 2))},
+)
+VACE_14B = _control(
+    "14B",
+    scheduler(5.0, SHIFT_720P),
+    height=720,
+    width=1280,
+    parameters=17.34e9,
+    config={**SIZES_14B, "vace_layers": tuple(range(0, 40, 5))},
 )
 
-_A14B_SIZES = {"ffn_dim": 13824, "num_attention_heads": 40, "num_layers": 40}
-
-T2V_A14B = _row(
-    name="wan2.2-t2v-a14b",
-    title="Wan2.2-T2V-A14B",
-    pipeline_config={"boundary_ratio": 0.875},
-    components=(
-        _TEXT_ENCODER,
-        _transformer("transformer", "Wan2.2-T2V-A14B", **_A14B_SIZES),
-        _transformer("transformer_2", "Wan2.2-T2V-A14B", **_A14B_SIZES),
-        _VAE,
-    ),
-    # The shift decides how many steps fall to each expert: 3.0 gives the first about 30 % of them, Wan's own 12.0 about 63 %.
-    scheduler=_scheduler(
-        3.0, f"{_CONVERSION} flow_shift 3.0; {_WAN22} wan/configs/wan_t2v_A14B.py uses 12.0"
-    ),
-    defaults=Defaults(frames=81, height=720, width=1280, steps=40, guidance=4.0, guidance_2=3.0, fps=16),
-    parameters={"transformer": 14.3e9, "transformer_2": 14.3e9},
-    sources=(
-        f"steps, boundary 0.875, guidance 4.0 (high noise) and 3.0 (low noise): {_WAN22} wan/configs/wan_t2v_A14B.py",
-    ),
-)
-
-ROWS: tuple[ModelSpec, ...] = (T2V_1_3B, T2V_14B, I2V_14B_480P, TI2V_5B, T2V_A14B)
+ROWS: tuple[ModelSpec, ...] = (T2V_1_3B, T2V_14B, I2V_14B_480P, I2V_14B_720P, VACE_1_3B, VACE_14B)
