@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from workbench._errors import SettingsError, WorkbenchError
+from workbench._errors import InputError, SettingsError
 from workbench.cost import CallLog, CallSummary, Weights
 from workbench.cost._calls import Call
 from workbench.cost._kernels import dtype_name
 from workbench.cost._memo import Memo
 from workbench.cost._trace import Trace
+from workbench.cost.calllog import call_name
 from workbench.cost.rehearsal import Target, rehearse, retrace
 from workbench.cost.weigh import weigh
 from workbench.models import ModelSpec, Workload
@@ -75,10 +76,11 @@ class Rehearsing:
 
     @functools.cached_property
     def calls(self) -> dict[str, Call]:
-        """Each distinct call by its key."""
-        return {call_key(call): call for call in self.run[1].values()}
+        """Each distinct call by its key, that of a component; equal components (two experts of one class) share a call."""
+        known = {call_key(call): call for call in self.run[1].values()}
+        return {key: known[call_name(key)] for key, _ in self.log.keys().items()}
 
-    @property
+    @functools.cached_property
     def log(self) -> CallLog:
         """What is called, stage by stage."""
         trace, calls = self.run
@@ -101,11 +103,11 @@ class Rehearsing:
         with self._workshop.under(settings):
             module = getattr(self.pipe, component)
             self._workshop.weights[settings.canonical(), component] = weigh(module)
-            for key, call in self.calls.items():
+            for key, owner in self.log.keys().items():
                 name = (settings.canonical(), key, kernel)
-                if call.component == component and name not in traces:
+                if owner == component and name not in traces:
                     with refusing(settings, self.pipe):
-                        traces[name] = retrace(call, module, target, self._workshop.memo)
+                        traces[name] = retrace(self.calls[key], module, target, self._workshop.memo)
 
     def weights(self, settings: Settings, component: str) -> Weights:
         """A component's weights under the techniques that rewrite it."""
@@ -125,7 +127,7 @@ def refusing(settings: Settings, pipe: Any) -> Iterator[None]:
     """
     try:
         yield
-    except WorkbenchError:
+    except InputError:
         raise
     except Exception as error:
         if not settings.techniques:
@@ -142,11 +144,10 @@ def _kind(kernel: str) -> str:
 
 
 def call_key(call: Call) -> str:
-    """A name for a distinct call that is the same in every process: component, method, the layouts of its arguments and of what hooks
-    remembered."""
+    """A name for a distinct call that is the same in every process: method, the layouts of its arguments and of what hooks remembered."""
     given = [_layout(value) for value in call.args] + sorted((k, _layout(v)) for k, v in call.kwargs.items())
     text = repr(given + [_layout(state.layout()) for state in call.states])
-    return f"{call.component}:{call.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{call.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _layout(value: Any) -> str:

@@ -107,7 +107,8 @@ class CallLog:
         """Reads the log off a run's trace.
 
         Args:
-            keys: id of each distinct call's trace -> the key of its summary.
+            keys: id of each distinct call's trace -> its name. Components of one class and configuration share traces; a summary's key
+                says the component too, because techniques may rewrite one of them only.
         """
         reader = _Reader(keys)
         for event in trace.events:
@@ -152,6 +153,11 @@ class CallLog:
             for stage in data["stages"]
         )
         return cls(stages=stages, visits=tuple(data["visits"]))
+
+
+def call_name(key: str) -> str:
+    """The call's name in a summary's key, without the component."""
+    return key.partition(":")[2]
 
 
 _TEXT = ("text_encoder", "prompt", "connector", "duration_head")
@@ -203,7 +209,7 @@ class _Reader:
             self.order.append(self.stage)
         if not self.visits or self.visits[-1] != component:
             self.visits.append(component)
-        key = self.keys[id(child)]
+        key = f"{component}:{self.keys[id(child)]}"
         seen = self.calls.get((self.stage, key))
         count, live = (seen.count, seen.live_bytes) if seen else (0, 0)
         self.calls[self.stage, key] = StageCall(
