@@ -8,6 +8,8 @@ from workbench.techniques import (
     ALL,
     AbstractTechnique,
     Attention,
+    Cache,
+    Cfg,
     Dtype,
     Offload,
     Quantization,
@@ -40,6 +42,14 @@ INSTANCES: tuple[AbstractTechnique, ...] = (
     VaeTiling(tile_height=32, tile_width=32, stride_height=24, stride_width=16),
     VaeSlicing(),
     Steps(count=3),
+    # in two steps: the second is skipped
+    Cache(kind="first_block", threshold=1e9, hit_rate=1.0),
+    Cache(kind="taylorseer", warmup_steps=1),
+    Cache(kind="taylorseer", warmup_steps=1, lite=False, order=2),
+    Cache(kind="magcache", mag_ratios=(1.0, 0.99), retention=0.0),
+    Cache(kind="pab", timesteps=(0, 1001), cross_interval=3),
+    Cache(kind="fastercache", timesteps=(0, 1001)),
+    Cfg(mode="batched"),
     TemporalChunks(frames=5, overlap=4),
     TemporalChunks(frames=5),
     Offload(mode="none"),
@@ -52,6 +62,8 @@ IDLE: tuple[AbstractTechnique, ...] = (
     VaeTiling(),
     TemporalChunks(frames=9, overlap=4),
     Dtype(components={"vae": "fp32"}),
+    Cache(kind="first_block", threshold=0.0, hit_rate=0.0),
+    Cfg(mode="sequential"),
 )
 """Instances that have nothing to do at this size."""
 
@@ -107,10 +119,22 @@ ALL_TOGETHER = (
 )
 
 
-def test_all_at_once_keep_the_contract_too(miniature):
-    contract.assert_restores(miniature, *ALL_TOGETHER)
-    contract.assert_predicts(miniature, *ALL_TOGETHER)
-    contract.assert_output(miniature, *ALL_TOGETHER)
+CACHED_TOGETHER = tuple(technique for technique in ALL_TOGETHER if technique.id != "temporal_chunks")
+
+
+@pytest.mark.parametrize(
+    "techniques",
+    [
+        (*ALL_TOGETHER, Cfg(mode="batched")),
+        (*CACHED_TOGETHER, Cache(kind="first_block", threshold=1e9, hit_rate=1.0), Cfg(mode="sequential")),
+        (*CACHED_TOGETHER, Cache(kind="pab", timesteps=(0, 1001))),
+    ],
+    ids=("windows", "first block", "attention"),
+)
+def test_all_at_once_keep_the_contract_too(miniature, techniques):
+    contract.assert_restores(miniature, *techniques)
+    contract.assert_predicts(miniature, *techniques)
+    contract.assert_output(miniature, *techniques)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,10 @@ def test_ids_are_a_contract():
         "attention",
         "vae_tiling",
         "vae_slicing",
+        "decode_chunks",
         "steps",
+        "cache",
+        "cfg",
         "temporal_chunks",
         "offload",
     )
@@ -155,6 +158,15 @@ UNKNOWN_NAMES = [
         {"quantization": {"vae": "int8"}},
         "unknown kind for vae of quantization 'int8': did you mean int8wo, int8dq, int4wo? "
         "(all: int8wo, int8dq, fp8wo, fp8dq, int4wo, bnb8, nf4, fp8_storage)",
+    ),
+    (
+        {"cache": {"kind": "first_blok"}},
+        "unknown kind of cache 'first_blok': did you mean first_block? "
+        "(all: first_block, taylorseer, magcache, pab, fastercache)",
+    ),
+    (
+        {"cfg": {"mode": "both"}},
+        "unknown mode of cfg 'both': did you mean batched? (all: batched, sequential)",
     ),
     (
         {"attention": {"backend": "flashy"}},

@@ -82,6 +82,7 @@ _NO_LIST = "the blocks are two stacks that take turns, and diffusers would take 
 _HINTS = "control hints are added between the blocks, and a skipped call would add them twice"
 _TIMESTEP = "its pipeline does not say at which timestep it is (current_timestep)"
 _STREAMS = "its blocks carry video and audio, and diffusers caches one stream of hidden states"
+_ONE_BRANCH = "diffusers cannot take the branches of guidance apart in its calls"
 _WHOLE: Final = ("first_block", "magcache")
 """Kinds that skip the whole stack of blocks."""
 
@@ -151,15 +152,16 @@ def why_not(cache: HasParameters, pipeline_class: str, class_name: str) -> str |
     reason = known.refused.get(cache.kind)
     if reason is not None:
         return f"{cache.kind} cannot act on {class_name}: {reason}"
-    has = {
-        "cross_interval": (known.cross, "cross-attention that diffusers can tell apart"),
-        "temporal_interval": (known.temporal, "attention over time apart from that over space"),
-        "unconditional_interval": (known.unconditional is not None, "both branches of guidance in one call"),
-        "unconditional_timesteps": (known.unconditional is not None, "both branches of guidance in one call"),
+    guessed = known.unconditional is not None
+    lacks = {
+        "cross_interval": (known.cross, "diffusers cannot tell its cross-attention apart"),
+        "temporal_interval": (known.temporal, "it has no attention over time apart from that over space"),
+        "unconditional_interval": (guessed, _ONE_BRANCH),
+        "unconditional_timesteps": (guessed, _ONE_BRANCH),
     }
-    for name, (is_there, what) in has.items():
+    for name, (is_there, reason) in lacks.items():
         if getattr(cache, name) is not None and not is_there:
-            return f"{name} has nothing to act on: {class_name} has no {what}"
+            return f"{name} cannot act on {class_name}: {reason}"
     return None
 
 

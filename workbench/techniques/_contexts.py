@@ -63,7 +63,8 @@ class Teller:
             self._ordinal = 0 if step != self._step or step == -1 else self._ordinal + 1
             self._step = step
             given = CacheContext(f"call {self._ordinal} of a step")
-        if self.wants_guidance and getattr(self.pipe, "do_classifier_free_guidance", True) is False:
+        is_first = not self.managers[0]._state_cache  # later a pipeline may let the scale vary
+        if self.wants_guidance and is_first and self.pipe.guidance_scale <= 1:
             raise SettingsError(
                 "cache fastercache guesses the unconditional half of guidance, and this run has none: guidance_scale is at most 1"
             )

@@ -11,6 +11,7 @@ An enabled hook is given one of these classes in place of its own; what it compu
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -232,11 +233,26 @@ class FasterBlock(_PerBranch, FasterCacheBlockHook):
     """By the number of the call and its timestep; in a call with both branches of guidance it computes whatever this says."""
 
     state_class = FasterCacheBlockState
+    timestep_skip_range: tuple[float, float]
+
+    def branch(self) -> None:
+        """Also lets calls come to this class, which diffusers bound to its own."""
+        super().branch()
+        self.fn_ref.forward = functools.partial(self.new_forward, *self.fn_ref.forward.args)
+
+    def new_forward(self, module: Any, *args: Any, **kwargs: Any) -> Any:
+        """Computes where there is nothing to reuse: diffusers fails there, if the first timestep is within the range already."""
+        if self.state.cache is not None:
+            return super().new_forward(module, *args, **kwargs)
+        within, self.timestep_skip_range = self.timestep_skip_range, (math.inf, -math.inf)
+        try:
+            return super().new_forward(module, *args, **kwargs)
+        finally:
+            self.timestep_skip_range = within
 
     def outlook(self, state: Any) -> Outlook:
         """The rule of `FasterCacheBlockHook.new_forward`, but for what the denoiser's hook decides."""
         low, high = self.timestep_skip_range
-        due = state.iteration > 0 and state.iteration % self.block_skip_range == 0
-        return Outlook(
-            not due and low < self.current_timestep_callback() < high, {"iteration": state.iteration + 1}
-        )
+        due = state.cache is None or (state.iteration > 0 and state.iteration % self.block_skip_range == 0)
+        reuses = not due and low < self.current_timestep_callback() < high
+        return Outlook(reuses, {"iteration": state.iteration + 1})

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from workbench.models import ComponentSpec, Defaults, ModelSpec, SchedulerSpec
 from workbench.models._build import assemble, build_component, construct
+from workbench.techniques import Settings
 from workbench.testing.contract import Miniature
 
 _HERE = "toy widths"
@@ -76,7 +76,7 @@ _CALL = {
     "guidance_scale": 5.0,
 }
 
-FAMILIES: dict[str, tuple[ModelSpec, dict[str, Any]]] = {
+TOYS: dict[str, tuple[ModelSpec, dict[str, Any]]] = {
     "cogvideox": (
         _spec(
             "CogVideoXPipeline",
@@ -153,7 +153,7 @@ FAMILIES: dict[str, tuple[ModelSpec, dict[str, Any]]] = {
                  "sample_height": 8, "sample_frames": 8, "caption_channels": 32},
             ),
             ("AutoencoderKLAllegro", {**_kl("Allegro")}),
-            ("EulerAncestralDiscreteScheduler", {}),
+            ("DDIMScheduler", {}),
         ),
         {"max_sequence_length": 16, "num_frames": 8},
     ),
@@ -162,14 +162,14 @@ FAMILIES: dict[str, tuple[ModelSpec, dict[str, Any]]] = {
             "LattePipeline",
             (
                 "LatteTransformer3DModel",
-                {"sample_size": 8, "num_layers": 2, "patch_size": 2, "attention_head_dim": 8, "num_attention_heads": 3,
+                {"sample_size": 8, "video_length": 4, "num_layers": 2, "patch_size": 2, "attention_head_dim": 8, "num_attention_heads": 3,
                  "caption_channels": 32, "in_channels": 4, "cross_attention_dim": 24, "out_channels": 8, "norm_type": "ada_norm_single",
                  "norm_elementwise_affine": False, "num_embeds_ada_norm": 1000},
             ),
             ("AutoencoderKL", {"block_out_channels": (32,), "norm_num_groups": 32}),
             ("DDIMScheduler", {}),
         ),
-        {"num_frames": None, "video_length": 16},
+        {"num_frames": None, "video_length": 4},
     ),
     "skyreels": (
         _spec(
@@ -194,38 +194,36 @@ FAMILIES: dict[str, tuple[ModelSpec, dict[str, Any]]] = {
                         "num_hidden_layers": 1, "vocab_size": 64, "projection_dim": 16}, "transformers"),),
             # the language model that encodes prompts stays out: the call is given what it makes
         ),
-        {"prompt": None, "prompt_embeds_qwen": (1, 8, 32), "prompt_embeds_clip": (1, 16), "prompt_cu_seqlens": torch.tensor([0, 8]),
+        {"prompt": None, "prompt_embeds_qwen": (1, 8, 32), "prompt_embeds_clip": (1, 16), "prompt_cu_seqlens": (0, 8),
          "negative_prompt_embeds_qwen": (1, 8, 32), "negative_prompt_embeds_clip": (1, 16),
-         "negative_prompt_cu_seqlens": torch.tensor([0, 8])},
+         "negative_prompt_cu_seqlens": (0, 8)},
     ),
 }  # fmt: skip
-"""Name -> (a row, arguments of its call beside the usual ones; a shape stands for a tensor, None for no argument)."""
+"""Name -> (a row, arguments of its call beside the usual ones: a tuple stands for a tensor, None for no argument)."""
 
 
-class Family(Miniature):
-    """A toy pipeline, real and weightless, in the place of the miniature of the contract."""
+class Toy(Miniature):
+    """A toy pipeline, real and weightless, in the place of the miniature of the contract; its frames are latents."""
 
     def __init__(self, name: str, **workload: Any) -> None:
-        self.spec, call = FAMILIES[name]
+        import torch
+
+        self.spec, call = TOYS[name]
         draw = torch.Generator().manual_seed(1)
         given = {**_CALL, **call, **workload}
         self.workload = {
-            key: torch.randn(value, generator=draw) if isinstance(value, tuple) else value
+            key: _tensor(key, value, draw) if isinstance(value, tuple) else value
             for key, value in given.items()
             if value is not None
         }
-        if "prompt_attention_mask" in self.workload:
-            self.workload["prompt_attention_mask"] = torch.ones(1, 8, dtype=torch.int64)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            modules = {part.name: construct(part).eval() for part in self.spec.components}
-        self.pipe = self._assembled(modules)
+            self.pipe = self._assembled({part.name: construct(part).eval() for part in self.spec.components})
         self.pipe.set_progress_bar_config(disable=True)
 
-    def _assembled(self, modules: dict[str, torch.nn.Module]) -> Any:
-        if "text_encoder" not in modules and self.spec.pipeline_class.startswith("Kandinsky"):
-            modules = {"text_encoder": None, **modules}
-        return assemble(self.spec, modules)
+    def _assembled(self, modules: dict[str, Any]) -> Any:
+        # a text encoder that is not listed stays out: the call is given what it makes
+        return assemble(self.spec, {"text_encoder": None, **modules})
 
     def weightless(self) -> Any:
         """A new weightless pipeline."""
@@ -233,11 +231,22 @@ class Family(Miniature):
             {name: build_component(self.spec, name) for name in self.spec.component_names()}
         )
 
-    def call_kwargs(self, settings: Any, **more: Any) -> dict[str, Any]:
+    def call_kwargs(self, settings: Settings, **more: Any) -> dict[str, Any]:
         """Arguments of one call; always the same noise, always up to the latents."""
         return super().call_kwargs(settings, **{**more, "output_type": "latent"})
 
-    def frames(self, settings: Any) -> np.ndarray:
+    def frames(self, settings: Settings) -> np.ndarray:
         """The latents of the pipeline as it is now."""
-        result = self.pipe(**self.call_kwargs(settings), return_dict=False)[0]
-        return np.asarray(result.detach())
+        latents = self.pipe(**self.call_kwargs(settings), return_dict=False)[0]
+        return np.asarray(latents.detach())
+
+
+def _tensor(name: str, shape: tuple[int, ...], draw: Any) -> Any:
+    """A prompt's embedding, its mask (all of it real), or where its texts begin."""
+    import torch
+
+    if name.endswith("mask"):
+        return torch.ones(shape, dtype=torch.int64)
+    if name.endswith("seqlens"):
+        return torch.tensor(shape)
+    return torch.randn(shape, generator=draw)
