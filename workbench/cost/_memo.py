@@ -76,7 +76,7 @@ class Memo:
     """What else a call's trace depends on: the target's kernels."""
 
     changes: int = 0
-    """Calls so far that changed their callee; a call with such a call inside is not remembered either."""
+    """Calls so far that changed their callee; a call with such a call inside is not remembered either, unless it undid the change."""
 
     def call(self, recorder: Recorder, frame: Frame) -> Any:
         """Replays the call if it is known, else records it, and remembers it if it can be."""
@@ -104,11 +104,24 @@ class Memo:
             self.changes += 1
             self.signatures.clear()
         as_told = all(state.came_true() for state in remembered_by_hooks)
-        if remembered is not None and self.changes == changes and as_told:
+        unchanged = self.changes == changes or self._is_restored(recorder, frame, key)
+        if remembered is not None and unchanged and as_told:
             self.calls[key] = remembered
         if remembered is None and recorder.at_component:
             _enclose(recorder, frame, start)
         return result
+
+    def _is_restored(self, recorder: Recorder, frame: Frame, key: tuple[Hashable, ...]) -> bool:
+        """Whether a component is again as it was before the call: an autoencoder that goes frame by frame keeps features in its
+        convolutions for the next frame, and drops them at the end. Only of whole components: looking takes as long as a small call."""
+        if frame.module is None or not recorder.at_component:
+            return False
+        now: dict[int, Hashable] = {}
+        self.signatures.clear()  # they are of the state in between
+        if module_signature(frame.module, now) != key[2]:
+            return False
+        self.signatures.update(now)
+        return True
 
     def forget(self, component: nn.Module) -> None:
         """Looks at a component anew: techniques were applied to it or removed from it."""

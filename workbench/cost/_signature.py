@@ -97,7 +97,8 @@ def _own_state(module: nn.Module) -> Hashable:
     registry = vars(module).get(REGISTRY)
     if registry is not None:
         hooks += [(name, _describe(settings, 0)) for name, settings in described(registry)]
-    return (type(module), tuple(state), tuple(plain), tuple(hooks))
+    # an attribute that was deleted and set again is the same state in another order
+    return (type(module), tuple(state), frozenset(plain), tuple(hooks))
 
 
 def tensor_layout(tensor: Tensor) -> Hashable:
