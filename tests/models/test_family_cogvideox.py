@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from workbench._errors import WorkloadError
+from workbench._errors import RehearsalError, WorkloadError
 from workbench._rehearsing import Rehearsing, Workshop
 from workbench.cost.rehearsal import Target, record, rehearse
 from workbench.models import ModelSpec, Workload, get
@@ -119,6 +119,18 @@ def test_a_batch_is_made_although_the_pipeline_ignores_num_videos_per_prompt():
     run = rehearsed("cogvideox-2b", frames=9, height=64, width=96, steps=1, batch=2)
     assert shape(run, "denoise")[0] == 4
     assert shape(run, "decode")[0] == 2
+
+
+@pytest.mark.parametrize("name", ["cogvideox-5b-i2v", "cogvideox1.5-5b-i2v"])
+def test_from_an_image_one_video_per_call(name):
+    with pytest.raises(WorkloadError) as caught:
+        Workload.for_model(name, batch=2)
+    assert str(caught.value) == f"{name} makes at most 1 video per call, got batch 2"
+    spec = replace(get(name), max_batch=None)
+    # The library's fault that the limit is for; when this passes one day, the limit can go.
+    run = Rehearsing(Workshop(spec, Workload.for_model(spec, frames=9, steps=1, batch=2)), Settings())
+    with pytest.raises(RehearsalError, match="Sizes of tensors must match"):
+        counts(run)
 
 
 def test_learned_positions_take_one_size_and_are_stored_with_the_weights():

@@ -136,6 +136,8 @@ def _row(
         max_frames=max_frames,
         max_size=max_size,
         only_size=only_size,
+        # the pipeline does not repeat the one image's latents for several prompts (diffusers 0.42)
+        max_batch=None if task == "t2v" else 1,
         call={"max_sequence_length": _PROMPT_TOKENS},
         inputs=() if task == "t2v" else ("image",),
         parameters={
