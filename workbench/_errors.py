@@ -25,6 +25,10 @@ class InputError(WorkbenchError, ValueError):
     """A value that the caller passed is wrong. The message says what, which value, and what is allowed."""
 
 
+MANY = 32
+"""Names beyond which a message lists only the nearest ones."""
+
+
 class UnknownNameError(InputError):
     """A name that is in no catalogue. The message offers the nearest ones."""
 
@@ -33,6 +37,8 @@ class UnknownNameError(InputError):
         """Builds the message `unknown {kind} {name!r}: did you mean ...?` from the names that exist."""
         names = tuple(known)
         near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.4)
+        if near and len(names) > MANY:
+            return cls(f"unknown {kind} {name!r}: did you mean {', '.join(near)}? ({len(names)} are known)")
         if near:
             return cls(f"unknown {kind} {name!r}: did you mean {', '.join(near)}? (all: {', '.join(names)})")
         return cls(f"unknown {kind} {name!r}: allowed are {', '.join(names)}")

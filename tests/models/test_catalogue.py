@@ -9,18 +9,28 @@ import sys
 import pytest
 
 from workbench._errors import SettingsError, UnknownNameError
-from workbench.models import get, names
+from workbench.models import DEFAULT_MODEL, get, names
+
+# What issue 3 asks for at least, by pipeline class.
+ASKED = (
+    "WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline", "CogVideoXPipeline", "CogVideoXImageToVideoPipeline",
+    "HunyuanVideoPipeline", "HunyuanVideoImageToVideoPipeline", "HunyuanVideo15Pipeline", "HunyuanVideoFramepackPipeline",
+    "LTXPipeline", "LTXConditionPipeline", "LTX2Pipeline", "MochiPipeline", "StableVideoDiffusionPipeline", "AnimateDiffPipeline",
+    "AllegroPipeline", "LattePipeline", "SkyReelsV2Pipeline", "SanaVideoPipeline", "CosmosTextToWorldPipeline",
+    "Kandinsky5T2VPipeline", "EasyAnimatePipeline",
+)  # fmt: skip
 
 
-def test_names_are_the_hub_names_with_the_default_first():
-    assert names() == (
-        "wan2.1-t2v-1.3b",
-        "wan2.1-t2v-14b",
-        "wan2.1-i2v-14b-480p",
-        "wan2.2-ti2v-5b",
-        "wan2.2-t2v-a14b",
-        "tiny",
+def test_names_are_lower_case_hub_names_once_each_with_the_default_first():
+    assert names()[0] == DEFAULT_MODEL and names()[-1] == "tiny"
+    assert len(set(names())) == len(names())
+    assert all(
+        name == name.lower() and "/" not in name and not name.endswith("-diffusers") for name in names()
     )
+
+
+def test_the_catalogue_has_every_pipeline_that_was_asked_for():
+    assert set(ASKED) <= {get(name).pipeline_class for name in names()}
 
 
 @pytest.mark.parametrize("name", names())
@@ -44,7 +54,8 @@ def test_documented_dtypes():
 
 
 def test_experts_are_counted():
-    assert [get(name).num_experts for name in names()] == [1, 1, 1, 1, 2, 1]
+    assert {name for name in names() if get(name).num_experts > 1} == {"wan2.2-t2v-a14b", "wan2.2-i2v-a14b"}
+    assert all(get(name).num_experts >= 1 for name in names())
 
 
 def test_with_dtypes_changes_only_what_is_named():
