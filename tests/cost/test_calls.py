@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from workbench.cost._calls import watched
+from workbench.cost._lowering import lowered
 from workbench.cost._memo import Memo
 from workbench.cost._recorder import Recorder
 from workbench.cost._trace import ENTER, RUN, Trace
@@ -103,3 +104,22 @@ def test_a_picture_that_is_given_many_times_is_read_once(monkeypatch: pytest.Mon
             assert torch.equal(again, tensor) and again.stride() == tensor.stride()
         assert torch.equal(processor.preprocess([one, other]), mixed)
     assert read == [1, 1, 2]
+
+
+@pytest.mark.parametrize(("dims", "last"), [(2, torch.channels_last), (3, torch.channels_last_3d)])
+def test_a_convolution_keeps_channels_last(dims: int, last: torch.memory_format) -> None:
+    kind = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    for device in ("cpu", "meta"):
+        convolution = kind(8, 16, 3, padding=1, device=device)
+        image = torch.ones(2, 8, *[6] * dims, device=device)
+        with torch.no_grad(), Recorder(memo=Memo()):
+            outs = [convolution(given) for given in (image, image.to(memory_format=last)) for _ in range(2)]
+        assert [out.is_contiguous(memory_format=last) for out in outs] == [False, False, True, True]
+
+
+def test_numbers_wanted_on_the_meta_device_keep_their_values() -> None:
+    recorder = Recorder()
+    with lowered(recorder, "cuda", "flash"), recorder:
+        sizes = torch.tensor([3, 4], device="meta")
+        assert int(sizes.max()) == 4
+    assert torch.tensor([3, 4], device="meta").is_meta

@@ -42,6 +42,7 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
         stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", lowering.attend))
         stack.enter_context(mock.patch("torch.autocast", _autocast))
+        stack.enter_context(mock.patch("torch.tensor", _tensor))
         if target == "cuda":
             stack.enter_context(mock.patch("torch.rms_norm", lowering.rms_norm))
         if "torchao" in sys.modules:
@@ -50,6 +51,13 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
                 mock.patch.object(torch.ops.aten, "_weight_int4pack_mm", lowering.int4_product)
             )
         yield
+
+
+def _tensor(data: Any, **options: Any) -> Tensor:
+    """`torch.tensor`, whose numbers keep their values when a model wants them where its operands are: on the meta device."""
+    if options.get("device") is not None and torch.device(options["device"]).type == "meta":
+        options["device"] = None
+    return _torch_tensor(data, **options)
 
 
 def _autocast(
@@ -98,6 +106,7 @@ def _forced_kernel() -> str | None:
 
 _sdpa = torch.nn.functional.scaled_dot_product_attention
 _rms_norm = torch.rms_norm
+_torch_tensor = torch.tensor
 _torch_autocast = torch.autocast
 _int4_product = torch.ops.aten._weight_int4pack_mm
 

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from workbench._errors import RehearsalError
 from workbench.cost._answers import question, remember_answer
 from workbench.cost._kernels import describe
+from workbench.cost._layouts import as_on_a_device
 from workbench.cost._looks import found
 from workbench.cost._memo import Frame, Memo, run_inline
 from workbench.cost._trace import ALLOC, FREE, RUN, Op, Trace
@@ -120,6 +121,7 @@ class Recorder(TorchDispatchMode):
             return made[0] if single else tuple(made)
         given = _all_meta(args)
         out = func(*given, **{k: _all_meta(v) for k, v in kwargs.items()})
+        out = as_on_a_device(func, given, out)
         if given and out is given[0] and isinstance(out, Tensor):
             out = args[0]  # in place: what was written to is the tensor itself, not its likeness without data
         op = self._note(func, inputs, out, args)
