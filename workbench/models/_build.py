@@ -58,7 +58,10 @@ def build_meta_pipeline(
 
 
 def build_component(spec: ModelSpec, name: str, device: str = "meta") -> torch.nn.Module:
-    """One component of this row in evaluation mode and without gradients: on `meta` without weights, on `cpu` with the class's random ones.
+    """One component of this row in evaluation mode: on `meta` without weights, on `cpu` with the class's random ones.
+
+    Weights require gradients, as loading leaves them: even where none are computed, PyTorch looks at that to decide whether a product
+    with a transposed operand copies it into one large product or becomes a batch of small ones (`should_fold`, LinearAlgebra.cpp).
 
     Raises:
         UnknownNameError: the model has no component of that name.
@@ -67,7 +70,7 @@ def build_component(spec: ModelSpec, name: str, device: str = "meta") -> torch.n
     with torch.device(device):
         module = construct(part)
     _cast_as_loading_does(module, part.dtype)
-    return module.eval().requires_grad_(False)
+    return module.eval()
 
 
 def loading_dtypes(module: torch.nn.Module, dtype: str) -> dict[str, torch.dtype]:
