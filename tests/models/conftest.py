@@ -38,7 +38,7 @@ _SMALL = {
     "CLIPVisionModelWithProjection": _CLIP_VISION,
     "Gemma2Model": {
         "vocab_size": 512,
-        "hidden_size": 32,
+        "hidden_size": 24,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
@@ -55,7 +55,7 @@ _SMALL = {
         "num_cross_attention_heads": 2,
         "cross_attention_head_dim": 24,
         "cross_attention_dim": 48,
-        "caption_channels": 32,
+        "caption_channels": 24,
         "num_layers": 2,
     },
     "AutoencoderKLWan": {"base_dim": 8, "num_res_blocks": 1},
