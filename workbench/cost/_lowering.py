@@ -111,6 +111,15 @@ _torch_autocast = torch.autocast
 _int4_product = torch.ops.aten._weight_int4pack_mm
 
 
+def _aligned(mask: Tensor) -> Tensor:
+    """An additive mask as the memory-efficient kernel takes it: one whose rows do not begin at multiples of 8 elements is copied into one
+    whose rows do (preprocess_mask of aten/src/ATen/native/transformers/attention.cpp)."""
+    if mask.stride(-1) == 1 and all(stride % 8 == 0 for stride in mask.stride()[:-1]):
+        return mask
+    num_keys = mask.shape[-1]
+    return torch.nn.functional.pad(mask, (0, 8 - num_keys % 8))[..., :num_keys]
+
+
 @dataclass(frozen=True, slots=True)
 class _Lowering:
     recorder: Recorder
@@ -142,7 +151,9 @@ class _Lowering:
         if kernel == "flash":
             return self._flash(query, key, value, dropout_p, is_causal, scale)
         if attn_mask is not None:
-            attn_mask = attn_mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+            attn_mask = _aligned(attn_mask).expand(
+                query.shape[0], query.shape[1], query.shape[2], key.shape[2]
+            )
         return torch.ops.aten._scaled_dot_product_efficient_attention(
             query, key, value, attn_mask, False, dropout_p, is_causal, scale=scale
         )[0]
@@ -171,8 +182,8 @@ class _Lowering:
         forced = _forced_kernel()
         if forced == "math":
             return "math"
-        if self.target == "cpu":
-            return "cpu"
+        if self.target == "cpu":  # whose kernel takes masks of 2 or 4 dimensions (check_attn_mask_shape)
+            return "cpu" if mask is None or mask.dim() in (2, 4) else "math"
         if forced is not None:
             return forced
         if self.attention == "math" or (self.attention == "efficient_sm7x" and query.dtype == torch.bfloat16):
