@@ -16,6 +16,7 @@ from workbench.cost._hookstates import HookState, KeptState
 from workbench.cost._memo import Frame
 from workbench.cost._recorder import Recorder
 from workbench.cost._trace import ENTER
+from workbench.cost._values import mark, value_of
 
 _ENTRY_POINTS = ("encode", "decode")
 """Methods through which pipelines call an autoencoder, beside `forward`."""
@@ -45,7 +46,7 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
         if path is None:
             return original(module, *args, **kwargs)
         run = functools.partial(original, module)
-        if id(module) in units:
+        if id(module) in units and (path in components or not _is_listened_to(module)):
             return _note_call(recorder, Frame(run, type(module).__name__, module, path, args, kwargs))
         outer, recorder.path = recorder.path, path
         try:
@@ -62,6 +63,12 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
             yield
         finally:
             nn.Module.__call__ = original
+
+
+def _is_listened_to(module: nn.Module) -> bool:
+    """Whether somebody hears of this call other than by its result: transformers collects hidden states by hooks on the layers. A replay
+    would not run the hooks, so such a call is made each time; the calls inside it are replayed."""
+    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
 
 
 def _methods(component: nn.Module) -> list[str]:
@@ -159,7 +166,9 @@ class Keeper:
             base = torch.empty(storage.nbytes(), dtype=torch.uint8, device="meta")
             self._bases[storage._cdata] = base
         flat = base[: storage.nbytes() // value.element_size() * value.element_size()].view(value.dtype)
-        return flat.as_strided(value.shape, value.stride(), value.storage_offset())
+        made = flat.as_strided(value.shape, value.stride(), value.storage_offset())
+        mark(made, value_of(value))
+        return made
 
 
 @dataclass(frozen=True, slots=True)

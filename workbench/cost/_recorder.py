@@ -27,6 +27,7 @@ from workbench.cost._layouts import as_on_a_device
 from workbench.cost._looks import found
 from workbench.cost._memo import Frame, Memo, run_inline
 from workbench.cost._trace import ALLOC, FREE, RUN, Op, Trace
+from workbench.cost._values import mark, positions, value_of_result
 
 _READS_DATA = frozenset(
     {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal", "aten::item"}
@@ -85,6 +86,8 @@ class Recorder(TorchDispatchMode):
             lifted: Tensor = func(*args, **kwargs)
             self._adopt(lifted, set())
             return lifted
+        if self.hollow and func.is_view:
+            return self._view(func, args, kwargs)
         inputs = _tensors(args) + _tensors(kwargs.values())
         if inputs and not kwargs and all(t.numel() <= _NUMBERS and not t.is_meta for t in inputs):
             out = func(*args)
@@ -102,23 +105,41 @@ class Recorder(TorchDispatchMode):
         self._note(func, inputs, out, args)
         return out
 
+    def _view(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A view of a tensor makes and moves nothing: half of all ops, and some models take one per row."""
+        out = func(*args, **kwargs)
+        if args[0].numel() <= _TABLE and _largest(_tensors((out,))) <= _NUMBERS:
+            return out
+        key = (func, args[0].dtype)
+        op = self._ops.get(key)
+        if op is None:
+            op = self._ops[key] = describe(func, [args[0]], [], args, cudnn=self.cudnn)
+        self.events.append((RUN, op, self.path))
+        return out
+
     def _meta_call(
         self, func: Any, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Runs an op on meta tensors; one that was seen with the same layouts is answered without running it again."""
+        if func is torch.ops.aten.index.Tensor:
+            args = (args[0], positions(args[1]))
+        value = value_of_result(func, args)
+        if value is not None:
+            made = func(*_all_meta(args), **{k: _all_meta(v) for k, v in kwargs.items()})
+            return self._told(func, inputs, made, args, value)
         answers = self.memo.answers if self.memo is not None else None
         key = question(func, args, kwargs) if answers is not None else None
         known = answers.get(key) if answers is not None and key is not None else None
         if known is not None:
             op, layouts, single = known
-            made = [
+            outs = [
                 torch.empty_strided(shape, stride, dtype=dtype, device="meta")
                 for shape, stride, dtype in layouts
             ]
-            for tensor in made:
+            for tensor in outs:
                 self._adopt(tensor, set())
             self.events.append((RUN, op, self.path))
-            return made[0] if single else tuple(made)
+            return outs[0] if single else tuple(outs)
         given = _all_meta(args)
         out = func(*given, **{k: _all_meta(v) for k, v in kwargs.items()})
         out = as_on_a_device(func, given, out)
@@ -127,6 +148,17 @@ class Recorder(TorchDispatchMode):
         op = self._note(func, inputs, out, args)
         if answers is not None and key is not None and op is not None:
             remember_answer(answers, key, op, inputs, out)
+        return out
+
+    def _told(
+        self, func: Any, inputs: list[Tensor], out: Tensor, args: tuple[Any, ...], value: Any
+    ) -> Tensor:
+        """A result of which something is known: with its value, if it is small, else with a note of it."""
+        if isinstance(value, (bool, int, float)) and out.numel() <= _HOLLOW_NUMEL:
+            out = torch.full(out.shape, value, dtype=out.dtype)
+        else:
+            mark(out, value)
+        self._note(func, inputs, out, args)
         return out
 
     def _hollow_call(
@@ -164,6 +196,8 @@ class Recorder(TorchDispatchMode):
         if "pin_memory" in kwargs:
             kwargs = {**kwargs, "pin_memory": False}
         out = func(*args, **kwargs)
+        if not inputs and out.is_meta:
+            mark(out, value_of_result(func, args))
         self._note(func, inputs, out, args)
         return out
 

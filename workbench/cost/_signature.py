@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.cost._hookstates import REGISTRY, HookState, described
+from workbench.cost._values import value_of
 
 _PLAIN = (
     bool,
@@ -186,7 +187,8 @@ class Arguments:
             if index == len(self.input_bytes):
                 self.input_bytes.append(size)
             self._tensors.append(weakref.ref(value))
-            return (tuple(value.shape), value.stride(), value.dtype, value.device.type, index, size)
+            layout = (tuple(value.shape), value.stride(), value.dtype, value.device.type, index, size)
+            return (*layout, value_of(value)) if value.is_meta else layout
         if isinstance(value, _PLAIN):
             return (type(value), value)
         if isinstance(value, (list, dict)):
