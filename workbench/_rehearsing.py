@@ -20,7 +20,7 @@ from workbench.cost.calllog import call_name
 from workbench.cost.rehearsal import Target, rehearse, retrace
 from workbench.cost.weigh import weigh
 from workbench.models import ModelSpec, Workload
-from workbench.models._build import build_meta_pipeline, call_kwargs
+from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
 from workbench.techniques import Settings, apply_all
 
 
@@ -36,7 +36,9 @@ class Workshop:
     @functools.cached_property
     def pipe(self) -> Any:
         """The weightless pipeline."""
-        return build_meta_pipeline(self.spec)
+        pipe = build_meta_pipeline(self.spec)
+        set_guidance(self.workload, pipe)
+        return pipe
 
     @contextlib.contextmanager
     def under(self, settings: Settings) -> Iterator[None]:

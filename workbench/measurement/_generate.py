@@ -121,11 +121,12 @@ def _applied(job: Job, pipe: DiffusionPipeline) -> Handle:
 
 
 def _kwargs(job: Job, take: Take, pipe: DiffusionPipeline) -> dict[str, Any]:
-    """The arguments that the prediction rehearsed, with this prompt and seed."""
+    """The arguments that the prediction rehearsed, with this prompt and seed; a guider in the pipeline is set as it was there."""
     import torch
 
-    from workbench.models._build import call_kwargs
+    from workbench.models._build import call_kwargs, set_guidance
 
+    set_guidance(job.workload, pipe)
     kwargs = job.settings.call_kwargs(call_kwargs(job.spec, job.workload, pipe))
     said = {"prompt": take.prompt, "negative_prompt": take.negative_prompt}
     for name, text in said.items():

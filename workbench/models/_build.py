@@ -27,6 +27,7 @@ with quiet_imports():
     import transformers
 
     from workbench.models._call import call_kwargs as call_kwargs
+    from workbench.models._call import set_guidance as set_guidance
     from workbench.models._standins import stand_in
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
@@ -123,15 +124,17 @@ def assemble(
         tokenizer: takes the place of the stand-in for `tokenizer`.
     """
     pipeline_class = _class(diffusers, spec.pipeline_class)
-    plain = {
-        name: made(_class(diffusers, part.class_name), part.config)
-        for name, part in {"scheduler": spec.scheduler, **spec.extras}.items()
-    }
+    with quiet_imports():
+        plain = {
+            name: made(_class(diffusers, part.class_name), part.config)
+            for name, part in {"scheduler": spec.scheduler, **spec.extras}.items()
+        }
     if tokenizer is not None:
         plain["tokenizer"] = tokenizer
     given = {**modules, **plain, **spec.pipeline_config}
     missing = [name for name in inspect.signature(pipeline_class.__init__).parameters if name not in given]
-    others = {name: stand_in(name, _image_size(modules)) for name in missing[1:]}
+    size = _image_size(modules)
+    others = {name: stand_in(name, size, _encoder_config(modules, name)) for name in missing[1:]}
     try:
         return pipeline_class(**given, **{name: part for name, part in others.items() if part is not None})
     except TypeError as error:  # a member that neither the row nor a stand-in provides
@@ -139,10 +142,18 @@ def assemble(
 
 
 def _image_size(modules: Mapping[str, torch.nn.Module | None]) -> int | None:
-    """Pixels per side that the image encoder reads, if there is one and it says so."""
-    config = getattr(modules.get("image_encoder"), "config", None)
-    size: int | None = getattr(config, "image_size", None)
-    return size
+    """Pixels per side that the image encoder reads, if there is one and it says so; a text encoder may have one inside."""
+    for name in ("image_encoder", *modules):
+        config = getattr(modules.get(name), "config", None)
+        size: int | None = getattr(getattr(config, "vision_config", config), "image_size", None)
+        if name.startswith(("image_encoder", "text_encoder")) and size is not None:
+            return size
+    return None
+
+
+def _encoder_config(modules: Mapping[str, torch.nn.Module | None], tokenizer: str) -> object:
+    """Configuration of the text encoder of a tokenizer, by diffusers' naming: `tokenizer_2` is of `text_encoder_2`."""
+    return getattr(modules.get(tokenizer.replace("tokenizer", "text_encoder")), "config", None)
 
 
 def _diffusers_class(library: str, name: str) -> Any:

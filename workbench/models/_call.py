@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from workbench.models._quiet import quiet_imports
 from workbench.models._spec import ModelSpec
 from workbench.models._workload import Workload
 
@@ -62,6 +63,15 @@ def call_kwargs(spec: ModelSpec, workload: Workload, pipe: DiffusionPipeline) ->
             if kwargs.get(name) is not None:
                 kwargs[name] = [kwargs[name]] * workload.batch
     return kwargs
+
+
+def set_guidance(workload: Workload, pipe: DiffusionPipeline) -> None:
+    """Gives the scale to the pipeline's guider, where it has one and its call takes no scale."""
+    guider = getattr(pipe, "guider", None)
+    accepted = inspect.signature(type(pipe).__call__).parameters
+    if guider is not None and _first(GUIDANCE, accepted) is None and "guidance_scale" in guider.config:
+        with quiet_imports():
+            pipe.guider = guider.new(guidance_scale=workload.guidance)
 
 
 def _first(names: tuple[str, ...], accepted: Mapping[str, Any]) -> str | None:

@@ -25,6 +25,9 @@ _LINES = (
     ("bitsandbytes.backends.cpu.ops", "Failed to load CPU gemm_4bit_forward"),
     # The image-to-video pipeline names CLIPImageProcessor; without torchvision the PIL one is taken, as intended.
     ("transformers.utils.import_utils", "`CLIPImageProcessor` requires torchvision"),
+    ("transformers.utils.import_utils", "`SiglipImageProcessor` requires torchvision"),
+    # Whenever a guider is made: its API may change.
+    ("diffusers.guiders.guider_utils", "Guiders are currently an experimental feature"),
 )
 
 

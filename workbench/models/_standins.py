@@ -27,30 +27,35 @@ IMAGE_SIZE = 224
 """Pixels per side that an image processor makes when no image encoder says otherwise."""
 
 
-_TOKEN = re.compile(r"<\|[^|<>]*\|>|\w+|[^\w\s]|\n+")
+_SPECIAL = re.compile(r"<\|[^|<>]*\|>|<\w+>")
+_TOKEN = re.compile(rf"{_SPECIAL.pattern}|\w+|[^\w\s]|\n+")
+_IMAGE = re.compile(r"<\|?image(_pad|_soft_token)?\|?>")
+_WORD = "a"
 
 
-def num_tokens(text: str) -> int:
-    """Tokens of a text: `NUM_PROMPT_TOKENS` for a prompt, and one for each word and mark of a template around it.
+def tokens_of(text: str) -> list[str]:
+    """Tokens of a text: `NUM_PROMPT_TOKENS` for a prompt, and one for each word, mark and special token of a template around it.
 
-    Pipelines cut the template off by its known length, so it has to have about that length: this counts 131 tokens before the prompt in
-    Kandinsky 5's template, whose pipeline cuts 128, 93 of 95 in HunyuanVideo's and 34 of 34 in Qwen-Image's.
+    Pipelines cut a template off by its known length and look for special tokens in it, so it has to have about that length: this counts
+    131 tokens before the prompt in Kandinsky 5's template, whose pipeline cuts 128, 93 of 95 in HunyuanVideo's, 101 of 103 in its
+    image-to-video one and 34 of 34 in Qwen-Image's.
     """
     for prompt in (PROMPT, NEGATIVE_PROMPT):
-        if prompt in text:
-            return NUM_PROMPT_TOKENS + len(_TOKEN.findall(text.replace(prompt, "")))
-    return max(NUM_PROMPT_TOKENS, len(_TOKEN.findall(text)))
+        before, found, after = text.partition(prompt)
+        if found:
+            return [*_TOKEN.findall(before), *[_WORD] * NUM_PROMPT_TOKENS, *_TOKEN.findall(after)]
+    tokens = _TOKEN.findall(text)
+    return tokens + [_WORD] * (NUM_PROMPT_TOKENS - len(tokens))
 
 
 class StandInTokenizer:
-    """Answers like a tokenizer, a processor or a chat template, with `num_tokens` of each text.
+    """Answers like a tokenizer, a processor or a chat template, with the tokens that `tokens_of` finds.
 
-    On the CPU, as real tokenizers answer: the pipelines read the mask's values to cut the padding off. Ids are 1, padding is 0, so that
-    the smallest vocabulary has them.
+    On the CPU, as real tokenizers answer: the pipelines read the mask's values to cut the padding off. Ids are 1, padding is 0, special
+    tokens count from 2, so that the smallest vocabulary has them; padding and images have the ids that the text encoder expects.
     """
 
     model_max_length = MAX_TOKENS
-    pad_token_id = 0
     eos_token_id = 1
     bos_token_id = 1
     pad_token = "<pad>"
@@ -58,29 +63,46 @@ class StandInTokenizer:
     padding_side = "right"
     added_tokens_encoder: Mapping[str, int] = MappingProxyType({})
 
+    def __init__(self, encoder_config: object = None) -> None:
+        pad: int | None = getattr(encoder_config, "pad_token_id", None)
+        self.pad_token_id = 0 if pad is None else pad
+        self.image_token_id: int | None = getattr(encoder_config, "image_token_id", None)
+        self._special: dict[str, int] = {}
+
     def __call__(self, text: str | list[str] | None = None, **options: Any) -> BatchFeature:
-        """Token ids and mask, [texts, length], int64: padded to `max_length` when asked to, else as long as the longest text."""
-        texts = [text or ""] if text is None or isinstance(text, str) else text
+        """Token ids and mask, [prompts, length], int64: padded to `max_length` when asked to, else as long as the longest prompt."""
+        texts = [text or ""] if text is None or isinstance(text, str) else list(text)
         padded = options.get("padding") == "max_length"
-        limit = options.get("max_length") or (self.model_max_length if padded else None)
-        counts = [num_tokens(one) if limit is None else min(num_tokens(one), limit) for one in texts]
-        length = limit if limit is not None and padded else max(counts)
-        mask = torch.zeros(len(texts), length, dtype=torch.int64)
-        for row, count in zip(mask, counts, strict=True):
-            if options.get("padding_side", self.padding_side) == "left":
-                row[length - count :] = 1
-            else:
-                row[:count] = 1
-        return BatchFeature({"input_ids": mask.clone(), "attention_mask": mask})
+        limit: int | None = options.get("max_length") or (self.model_max_length if padded else None)
+        rows = [self._ids(item)[:limit] for item in texts]
+        length = limit if padded and limit else max(map(len, rows))
+        ids = torch.full((len(rows), length), self.pad_token_id, dtype=torch.int64)
+        mask = torch.zeros(len(rows), length, dtype=torch.int64)
+        on_the_left = options.get("padding_side", self.padding_side) == "left"
+        for row, tokens in enumerate(rows):
+            start = length - len(tokens) if on_the_left else 0
+            ids[row, start : start + len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
+            mask[row, start : start + len(tokens)] = 1
+        return BatchFeature({"input_ids": ids, "attention_mask": mask})
+
+    def _ids(self, text: str) -> list[int]:
+        return [self._id(token) for token in tokens_of(text)]
+
+    def _id(self, token: str) -> int:
+        if self.image_token_id is not None and _IMAGE.fullmatch(token):
+            return self.image_token_id
+        if _SPECIAL.fullmatch(token):
+            return self._special.setdefault(token, 2 + len(self._special))
+        return 1
 
     def encode(self, text: str, **options: Any) -> list[int]:
         """Ids of one text; pipelines count them."""
-        return [1] * num_tokens(text)
+        return self._ids(text)
 
     def apply_chat_template(self, conversation: Any, *, tokenize: bool = True, **options: Any) -> Any:
         """One text per conversation, or its tokens: tensors if asked for, otherwise a list of ids."""
         batched = bool(conversation) and isinstance(conversation[0], list)
-        texts = list(map(_as_text, conversation)) if batched else _as_text(conversation)
+        texts = [_rendered(item) for item in conversation] if batched else _rendered(conversation)
         if not tokenize:
             return texts
         tokens = self(texts, **options)
@@ -100,15 +122,15 @@ class StandInTokenizer:
         return ""
 
     def tokenize(self, text: str, **options: Any) -> list[str]:
-        """As many tokens as the text has."""
-        return ["a"] * num_tokens(text)
+        """The tokens of the text."""
+        return tokens_of(text)
 
     def convert_tokens_to_ids(self, tokens: str | list[str]) -> int | list[int]:
-        """The id of every real token."""
-        return 1 if isinstance(tokens, str) else [1] * len(tokens)
+        """The ids of tokens, special ones or any other."""
+        return self._id(tokens) if isinstance(tokens, str) else [self._id(token) for token in tokens]
 
 
-def _as_text(conversation: Any) -> str:
+def _rendered(conversation: Any) -> str:
     """A conversation as one text, in the form of most chat templates."""
     return "".join(
         f"<|im_start|>{message.get('role', '')}\n{_said(message.get('content', ''))}<|im_end|>\n"
@@ -117,10 +139,10 @@ def _as_text(conversation: Any) -> str:
 
 
 def _said(content: Any) -> str:
-    """The text of a message, which is text or a list of parts; pictures and videos in it say nothing."""
+    """The text of a message, which is text or a list of parts; a picture or a video in it is a special token."""
     if isinstance(content, str):
         return content
-    return "".join(str(part.get("text", "")) for part in content)
+    return "".join(str(part.get("text", f"<{part.get('type', 'text')}>")) for part in content)
 
 
 class StandInImageProcessor:
@@ -160,15 +182,16 @@ class StandInSafetyChecker:
         return frames
 
 
-def stand_in(member: str, image_size: int | None = None) -> object | None:
+def stand_in(member: str, image_size: int | None = None, encoder_config: object = None) -> object | None:
     """The stand-in for a member of a pipeline that is not a network; None if pipelines do without it.
 
     Args:
         member: the parameter of the pipeline class, `"tokenizer_2"`.
         image_size: pixels per side that the pipeline's image encoder reads.
+        encoder_config: configuration of the text encoder that reads a tokenizer's tokens.
     """
     if member.startswith("tokenizer"):
-        return StandInTokenizer()
+        return StandInTokenizer(encoder_config)
     if member in ("image_processor", "feature_extractor"):
         return StandInImageProcessor(image_size or IMAGE_SIZE)
     if member == "safety_checker":
