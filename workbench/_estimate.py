@@ -117,7 +117,11 @@ class Predictor:
             price=price(log, calls, weights, residency, device, compute),
             quality=_quality(settings),
             versions=versions(),
-            notes=(*self.spec.assumptions, *settings.notes(self.spec, device)),
+            notes=(
+                *self.spec.assumptions,
+                *_made_instead(log, self.workload),
+                *settings.notes(self.spec, device),
+            ),
         )
 
     # --- what is known ----------------------------------------------------------------------------------------------
@@ -211,6 +215,16 @@ class Predictor:
     def _component_key(self, component: str) -> list[Any]:
         part = self.spec.component(component)
         return [part.class_name, dict(part.config), part.dtype]
+
+
+def _made_instead(log: CallLog, workload: Workload) -> tuple[str, ...]:
+    """A sentence where the pipeline gives another video than it was asked for: it rounds to whole sections, or to sizes of its own."""
+    if log.video is None or log.video == (workload.frames, workload.height, workload.width):
+        return ()
+    frames, height, width = log.video
+    return (
+        f"asked for {workload.frames} frames of {workload.height} × {workload.width}, the pipeline makes {frames} of {height} × {width}",
+    )
 
 
 def _quality(settings: Settings) -> Quality:

@@ -59,6 +59,8 @@ class Trace:
     events: list[tuple[Any, ...]]
     input_bytes: tuple[int, ...] = ()
     """Size in bytes of each input storage, in the order of the ids -1, -2, ..."""
+    video: tuple[int, int, int] | None = None
+    """(frames, height, width) of the videos that a pipeline's run gives; None for the call of a component, or if it does not say."""
     _memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def peak(self, rounding: int = BLOCK_BYTES) -> int:

@@ -101,6 +101,8 @@ class CallLog:
     stages: tuple[Stage, ...]
     visits: tuple[str, ...]
     """Components in the order of their calls, runs of the same one counted once: each visit loads an offloaded component anew."""
+    video: tuple[int, int, int] | None = None
+    """(frames, height, width) of the videos that come out; None if the pipeline does not say."""
 
     @classmethod
     def of(cls, trace: Trace, keys: Mapping[int, str]) -> CallLog:
@@ -113,7 +115,7 @@ class CallLog:
         reader = _Reader(keys)
         for event in trace.events:
             reader.read(trace, event)
-        return cls(stages=reader.stages(), visits=tuple(reader.visits))
+        return cls(stages=reader.stages(), visits=tuple(reader.visits), video=trace.video)
 
     def keys(self) -> dict[str, str]:
         """Key of each distinct call -> its component."""
@@ -138,7 +140,7 @@ class CallLog:
             }
             for stage in self.stages
         ]
-        return {"stages": stages, "visits": list(self.visits)}
+        return {"stages": stages, "visits": list(self.visits), "video": self.video and list(self.video)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CallLog:
@@ -152,7 +154,8 @@ class CallLog:
             )
             for stage in data["stages"]
         )
-        return cls(stages=stages, visits=tuple(data["visits"]))
+        video = tuple(data["video"]) if data.get("video") else None
+        return cls(stages=stages, visits=tuple(data["visits"]), video=video)
 
 
 def call_name(key: str) -> str:

@@ -65,14 +65,22 @@ def rehearse(
         watched(recorder, parts),
     ):
         try:
-            pipe(**kwargs)
+            video = _video_of(pipe(**kwargs))
         except WorkbenchError:
             raise
         except Exception as error:  # whatever the pipeline's own code raises is news for the caller, not a fault of this package
             raise RehearsalError(
                 f"{type(pipe).__name__} could not be run without weights for this workload: {type(error).__name__}: {error}"
             ) from error
-    return recorder.trace(type(pipe).__name__), recorder.calls
+    trace = recorder.trace(type(pipe).__name__)
+    trace.video = video
+    return trace, recorder.calls
+
+
+def _video_of(output: Any) -> tuple[int, int, int] | None:
+    """(frames, height, width) of what a pipeline gives as tensors: [videos, frames, channels, height, width]."""
+    shape: tuple[int, ...] = getattr(getattr(output, "frames", None), "shape", ())
+    return (shape[1], shape[3], shape[4]) if len(shape) == 5 else None
 
 
 def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None = None) -> Trace:
