@@ -25,6 +25,25 @@ _CLIP_VISION = {
     "num_attention_heads": 2,
     "image_size": 28,
 }
+_LLAMA = {
+    "vocab_size": 512,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "bos_token_id": 1,
+    "eos_token_id": 1,
+}
+_HUNYUAN = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 24,
+    "num_layers": 2,
+    "num_single_layers": 2,
+    "text_embed_dim": 32,
+    "pooled_projection_dim": 32,
+    "rope_axes_dim": (8, 8, 8),
+}
 _SMALL = {
     "UMT5EncoderModel": {
         "vocab_size": 512,
@@ -59,6 +78,73 @@ _SMALL = {
         "num_layers": 2,
     },
     "AutoencoderKLWan": {"base_dim": 8, "num_res_blocks": 1},
+    "LlamaModel": _LLAMA,
+    "LlavaForConditionalGeneration": {
+        "text_config": {"model_type": "llama", **_LLAMA},
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "projection_dim": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 336,
+            "patch_size": 14,
+        },
+        "image_token_index": 510,
+        "pad_token_id": 511,
+    },
+    "CLIPTextModel": {
+        "vocab_size": 512,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "projection_dim": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+    "SiglipVisionModel": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+    "Qwen2_5_VLTextModel": {
+        "vocab_size": 512,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+        "bos_token_id": 1,
+        "eos_token_id": 1,
+    },
+    "T5EncoderModel": {
+        "vocab_size": 512,
+        "d_model": 32,
+        "d_kv": 16,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 2,
+    },
+    "HunyuanVideoTransformer3DModel": _HUNYUAN,
+    "HunyuanVideoFramepackTransformer3DModel": {**_HUNYUAN, "image_proj_dim": 32},
+    "HunyuanVideo15Transformer3DModel": {
+        "num_attention_heads": 2,
+        "attention_head_dim": 24,
+        "num_layers": 2,
+        "text_embed_dim": 32,
+        "text_embed_2_dim": 32,
+        "image_embed_dim": 32,
+        "rope_axes_dim": (8, 8, 8),
+        "target_size": 32,
+    },
+    "AutoencoderKLHunyuanVideo": {
+        "block_out_channels": (8, 8, 16, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+    },
+    "AutoencoderKLHunyuanVideo15": {"block_out_channels": (16, 32, 64, 128, 128), "layers_per_block": 1},
 }
 
 
