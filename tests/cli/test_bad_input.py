@@ -8,7 +8,6 @@ import pytest
 
 from workbench import devices, models
 
-MODELS = ", ".join(models.names())
 DEVICES = ", ".join(devices.names())
 TECHNIQUES = "dtype, quantization, attention, vae_tiling, vae_slicing, steps, temporal_chunks, offload"
 
@@ -34,7 +33,7 @@ WORKLOADS = [
     (
         ["--model", "wan2.1-t2v-1.4b"],
         "unknown model 'wan2.1-t2v-1.4b': did you mean wan2.1-t2v-14b, wan2.1-t2v-1.3b, wan2.2-t2v-a14b? "
-        f"({len(names())} are known)",
+        f"({len(models.names())} are known)",
     ),
     (["--frames", "80"], "wan2.1-t2v-1.3b makes 4*k+1 frames, got 80: nearest are 77 and 81"),
     (["--frames", "0"], "frames must be a whole number of at least 1, got 0"),

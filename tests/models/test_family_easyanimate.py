@@ -89,9 +89,7 @@ def test_a_small_one_runs_as_rehearsed_op_for_op():
     spec = small()
     workload = Workload.for_model(spec, frames=9, height=64, width=96, steps=2)
     torch.manual_seed(0)
-    real = assemble(
-        spec, {part.name: construct(part).eval() for part in spec.components}
-    )
+    real = assemble(spec, {part.name: construct(part).eval() for part in spec.components})
     real.set_progress_bar_config(disable=True)
     hollow = assemble(spec, {part.name: build_component(spec, part.name) for part in spec.components})
     with torch.no_grad():

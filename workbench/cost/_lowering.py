@@ -45,6 +45,8 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
         stack.enter_context(mock.patch("torch.tensor", _tensor))
         if target == "cuda":
             stack.enter_context(mock.patch("torch.rms_norm", lowering.rms_norm))
+        else:
+            stack.enter_context(mock.patch("torch.group_norm", lowering.group_norm))
         if "torchao" in sys.modules:
             stack.enter_context(_integer_products(target))
             stack.enter_context(
@@ -107,6 +109,7 @@ def _forced_kernel() -> str | None:
 _sdpa = torch.nn.functional.scaled_dot_product_attention
 _rms_norm = torch.rms_norm
 _torch_tensor = torch.tensor
+_group_norm = torch.group_norm
 _torch_autocast = torch.autocast
 _int4_product = torch.ops.aten._weight_int4pack_mm
 
@@ -224,4 +227,29 @@ class _Lowering:
         self.recorder.synthesise(
             torch.ops.aten._fused_rms_norm.default, inputs, outputs, (x, shape, weight, eps)
         )
+        return outputs[0]
+
+    def group_norm(
+        self,
+        x: Tensor,
+        num_groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+        cudnn_enabled: bool = True,
+    ) -> Tensor:
+        """The CPU's kernel takes channels last as they are, where every other device has them made contiguous first (group_norm.cpp)."""
+        layout = torch._prims_common.suggest_memory_format(x)
+        if not x.is_meta or layout == torch.contiguous_format:
+            return _group_norm(x, num_groups, weight, bias, eps, cudnn_enabled)
+        x = x.contiguous(memory_format=layout)
+        batch, channels = x.shape[:2]
+        with self.recorder.quietly():
+            statistics = [x.new_empty(batch, num_groups) for _ in range(2)]
+            outputs = (torch.empty_like(x), *statistics)
+        del statistics
+        inputs = [tensor for tensor in (x, weight, bias) if tensor is not None]
+        sizes = (batch, channels, x.numel() // (batch * channels), num_groups, eps)
+        op = torch.ops.aten.native_group_norm.default
+        self.recorder.synthesise(op, inputs, outputs, (x, weight, bias, *sizes))
         return outputs[0]
