@@ -6,6 +6,10 @@ its registry lacks. Scratch memory (`workspace_bytes`) is what a library takes f
 - cuDNN 3-D convolution: input bytes + output bytes, for its channels-last copies. Inferred from the constant residual between traced
   and measured `max_memory_allocated` of the Qwen-Image VAE on an RTX 4090 (InvokeAI pull request 9305; 17 sizes, worst 0.30 % after
   the rule) and in agreement with HunyuanVideo, LTX-Video and CogVideoX decodes.
+- cuDNN 2-D convolution in half precision: the same, for the same copies, up to 4 GiB. The decode of AnimateDiff (16 frames of 512x512,
+  fp16) then needs 8.0 GiB beside the weights, where 8.01 was measured (diffusers pull request 9177, which says nothing of the card);
+  without scratch memory it would be 6.0, and with the 4.0 GiB of its widest convolution 9.5. The 17 sizes above have such convolutions
+  too, and stay as they are. In fp32 nothing was measured, and none is counted.
 """
 
 from __future__ import annotations
@@ -33,6 +37,11 @@ DTYPE_NAMES = {
     torch.int32: "int32",
     torch.bool: "bool",
 }
+
+_HALF = (torch.float16, torch.bfloat16)
+
+_MAX_COPIES_2D_BYTES = 4 * 2**30
+"""From here on a 2-D convolution makes no copies; see above."""
 
 _MATMULS = frozenset(
     {
@@ -119,5 +128,8 @@ def _convolution(op: Op, inputs: Sequence[Tensor], out: Tensor, args: Sequence[A
     transposed = bool(args[6]) if len(args) > 6 else False
     positions = out.shape[0] * math.prod(image.shape[2:] if transposed else out.shape[2:])
     dims = (positions, weight.shape[0], math.prod(weight.shape[1:]), spatial)
-    workspace = touched_bytes(image) + touched_bytes(out) if cudnn and spatial == 3 else 0
+    groups = int(args[8]) if len(args) > 8 else 1
+    copies = touched_bytes(image) + touched_bytes(out)
+    is_flat = spatial == 2 and groups == 1 and image.dtype in _HALF and copies < _MAX_COPIES_2D_BYTES
+    workspace = copies if cudnn and (spatial == 3 or is_flat) else 0
     return replace(op, flops=2 * math.prod(dims[:3]), dims=dims, workspace_bytes=workspace)
