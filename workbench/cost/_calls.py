@@ -58,6 +58,7 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
         for name, component in components.items():
             for method in _methods(component):
                 stack.enter_context(_method_watched(recorder, component, method, name))
+            stack.enter_context(_casts_watched(recorder, component, name))
         nn.Module.__call__ = call
         try:
             yield
@@ -87,16 +88,46 @@ def _method_watched(recorder: Recorder, component: nn.Module, method: str, path:
             return recorder.call(Frame(bound, name, None, path, args, kwargs))
         return _note_call(recorder, Frame(bound, name, component, path, args, kwargs))
 
-    call.is_watch = True  # type: ignore[attr-defined]  # so that the module's signature does not see it
-    shadowed = vars(component).get(method)
-    object.__setattr__(component, method, call)
+    with _shadowed(component, method, call):
+        yield
+
+
+@contextlib.contextmanager
+def _casts_watched(recorder: Recorder, component: nn.Module, name: str) -> Iterator[None]:
+    """Lets the recorder know when the pipeline casts a component, as some do to encode an image in fp32: the weights then take more
+    or less memory, and the calls that follow are of a component in that dtype."""
+    bound = component.to
+
+    def to(*args: Any, **kwargs: Any) -> nn.Module:
+        before = weight_bytes(component)
+        with recorder.quietly():
+            bound(*args, **kwargs)
+        dtype = torch._C._nn._parse_to(*args, **kwargs)[1]
+        recorder.cast(component, name, dtype, weight_bytes(component) - before)
+        return component
+
+    with _shadowed(component, "to", to):
+        yield
+
+
+@contextlib.contextmanager
+def _shadowed(component: nn.Module, method: str, shadow: Any) -> Iterator[None]:
+    """Another function in the place of a method, on this instance, for as long as the context lasts."""
+    shadow.is_watch = True  # so that the module's signature does not see it
+    before = vars(component).get(method)
+    object.__setattr__(component, method, shadow)
     try:
         yield
     finally:
-        if shadowed is None:
+        if before is None:
             object.__delattr__(component, method)
         else:
-            object.__setattr__(component, method, shadowed)
+            object.__setattr__(component, method, before)
+
+
+def weight_bytes(component: nn.Module) -> int:
+    """Bytes of a component's parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*component.parameters(), *component.buffers()))
 
 
 def _note_call(recorder: Recorder, frame: Frame) -> Any:
@@ -111,7 +142,8 @@ def _note_call(recorder: Recorder, frame: Frame) -> Any:
         with recorder.quietly():
             keep = Keeper()
             args, kwargs = keep(unseen.args), keep(unseen.kwargs)
-            noted.append(Call(unseen.path, unseen.name, args, kwargs, tuple(map(keep.state, seen))))
+            states, dtype = tuple(map(keep.state, seen)), recorder.casts.get(unseen.path)
+            noted.append(Call(unseen.path, unseen.name, args, kwargs, states, dtype))
 
     frame.unseen = note
     start = len(recorder.events)
@@ -183,6 +215,8 @@ class Call:
     kwargs: Mapping[str, Any]
     states: tuple[KeptState, ...] = ()
     """What hooks below the component remembered when it was called."""
+    dtype: torch.dtype | None = None
+    """What the pipeline had cast the component to; None if it had not."""
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """New tensors like the call's arguments, so that each trace starts from storages of its own."""

@@ -59,6 +59,7 @@ class Recorder(TorchDispatchMode):
         self.path = ""
         self.paused = False
         self.calls: dict[int, Any] = {}  # id of the trace of each distinct component call -> the call
+        self.casts: dict[str, torch.dtype] = {}  # component -> the dtype that the pipeline has cast it to
         self._depth = 0
         self._idents: dict[int, int] = {}  # storage key -> id of a live storage
         self._alive: dict[
@@ -290,6 +291,16 @@ class Recorder(TorchDispatchMode):
                 self.adopt_all(*value.values())
             elif isinstance(value, (list, tuple)):
                 self.adopt_all(*value)
+
+    def cast(self, component: nn.Module, name: str, dtype: torch.dtype | None, num_bytes: int) -> None:
+        """The pipeline has cast a component to another dtype, in which its weights take `num_bytes` more (or less)."""
+        if dtype is not None:
+            self.casts[name] = dtype
+        if self.memo is not None:
+            self.memo.forget(component)
+        if num_bytes:
+            self.events.append((ALLOC, self._next_ident, num_bytes))
+            self._next_ident += 1
 
     @contextlib.contextmanager
     def quietly(self) -> Iterator[None]:

@@ -88,6 +88,7 @@ def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None 
     recorder = Recorder(memo=_for_target(memo, target), cudnn=target.kind == "cuda")
     with (
         torch.no_grad(),
+        _cast(component, call.dtype, recorder.memo),
         lowered(recorder, target.kind, target.attention),
         recorder,
         watched(recorder, {call.component: component}),
@@ -102,6 +103,27 @@ def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None 
     entered = [event[1] for event in recorder.events if event[0] == ENTER]
     del result
     return entered[-1]
+
+
+@contextlib.contextmanager
+def _cast(component: nn.Module, dtype: torch.dtype | None, memo: Memo | None) -> Iterator[None]:
+    """The component in the dtype that the pipeline had cast it to when it made the call."""
+    if dtype is None:
+        yield
+        return
+    tensors = (*component.parameters(), *component.buffers())
+    before = [tensor.data for tensor in tensors]
+    with without_lines(_CASTING):
+        component.to(dtype)
+    if memo is not None:
+        memo.forget(component)
+    try:
+        yield
+    finally:
+        for tensor, data in zip(tensors, before, strict=True):
+            tensor.data = data
+        if memo is not None:
+            memo.forget(component)
 
 
 def record(pipe: DiffusionPipeline, kwargs: Mapping[str, Any]) -> Trace:
