@@ -7,6 +7,7 @@ out what each call would return. A call seen before is replayed, so fifty denois
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,19 @@ from torch import nn
 
 from workbench._errors import RehearsalError, WorkbenchError
 from workbench.cost._calls import Call, watched
+from workbench.cost._hollow import hollow_arrays
 from workbench.cost._hookstates import reinstalled
 from workbench.cost._lowering import lowered
 from workbench.cost._memo import Memo
 from workbench.cost._recorder import Recorder
 from workbench.cost._trace import ENTER, Trace
+from workbench.models._quiet import without_lines
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+_CASTING = ("diffusers.models.modeling_utils", "There are modules in ")
+"""diffusers warns of every `to(dtype)`, those of its own pipelines too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ def rehearse(
     parts = components_of(pipe)
     with (
         _weightless(pipe),
+        hollow_arrays(recorder),
         torch.no_grad(),
         lowered(recorder, target.kind, target.attention),
         recorder,
@@ -146,7 +153,13 @@ def _weightless(pipe: DiffusionPipeline) -> Iterator[None]:
     """Lets a pipeline on the meta device believe that it runs on the CPU, so that timesteps and masks keep their values."""
     device = property(lambda _: torch.device("cpu"))
     shown = dict(getattr(pipe, "_progress_bar_config", {}))
-    with mock.patch.object(type(pipe), "_execution_device", device), _pictures_read_once():
+    with (
+        mock.patch.object(type(pipe), "_execution_device", device),
+        _pictures_read_once(),
+        without_lines(_CASTING),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # of the pipeline's own code, for whoever runs it
         pipe.set_progress_bar_config(disable=True)
         try:
             yield
