@@ -65,7 +65,7 @@ class Space:
             "tiles": tuple(TILES),
             "chunks": tuple(count for count in DECODE_CHUNKS if count < workload.frames),
             "vae_dtype": _vae_dtypes(spec),
-            "offload": tuple(OFFLOADS),
+            "offload": _offloads(spec),
             "denoiser": DENOISER_QUANTIZATIONS,
             "text": TEXT_QUANTIZATIONS,
             "half": _halves(spec, device),
@@ -131,6 +131,15 @@ class Space:
 
     def _named(self, prefix: str) -> list[str]:
         return [name for name in self.spec.component_names() if name.startswith(prefix)]
+
+
+def _offloads(spec: ModelSpec) -> tuple[str, ...]:
+    """The offload modes; one that moves the text encoders only needs some."""
+    return tuple(
+        name
+        for name, offload in OFFLOADS.items()
+        if offload.get("components") != "text_encoder" or spec.text_encoders
+    )
 
 
 def _vae_dtypes(spec: ModelSpec) -> tuple[str, ...]:
