@@ -12,6 +12,7 @@ import importlib
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -28,7 +29,7 @@ with quiet_imports():
 
     from workbench.models._call import call_kwargs as call_kwargs
     from workbench.models._call import set_guidance as set_guidance
-    from workbench.models._standins import stand_in
+    from workbench.models._standins import lend_transforms, stand_in
 
 TORCH_DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,
@@ -124,7 +125,8 @@ def assemble(
         tokenizer: takes the place of the stand-in for `tokenizer`.
     """
     pipeline_class = _class(diffusers, spec.pipeline_class)
-    with quiet_imports():
+    lend_transforms(module for module in modules.values() if module is not None)
+    with quiet_imports(), _deprecations_ignored():
         plain = {
             name: made(_class(diffusers, part.class_name), part.config)
             for name, part in {"scheduler": spec.scheduler, **spec.extras}.items()
@@ -136,9 +138,20 @@ def assemble(
     size = _image_size(modules)
     others = {name: stand_in(name, size, _encoder_config(modules, name)) for name in missing[1:]}
     try:
-        return pipeline_class(**given, **{name: part for name, part in others.items() if part is not None})
+        pipe = pipeline_class(**given, **{name: part for name, part in others.items() if part is not None})
     except TypeError as error:  # a member that neither the row nor a stand-in provides
         raise InputError(f"{spec.pipeline_class} cannot be built for {spec.name}: {error}") from error
+    if spec.always_tiled and modules.get("vae") is not None:
+        pipe.vae.enable_tiling()
+    return pipe
+
+
+@contextmanager
+def _deprecations_ignored() -> Iterator[None]:
+    """What diffusers' own classes use of NumPy and PyTorch is for diffusers to change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _image_size(modules: Mapping[str, torch.nn.Module | None]) -> int | None:

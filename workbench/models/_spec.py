@@ -148,6 +148,9 @@ class ModelSpec:
     max_frames: int | None = None
     """The longest video that the model's position embeddings reach; None if no limit is known."""
 
+    only_frames: tuple[int, ...] = ()
+    """The lengths that the model makes, if it makes no others of that form; empty if it does."""
+
     max_size: int | None = None
     """The largest height or width in pixels, likewise."""
 
@@ -165,6 +168,9 @@ class ModelSpec:
 
     remarks: tuple[str, ...] = ()
     """What a reader of any prediction for this model should know, one sentence each, without a full stop."""
+
+    always_tiled: bool = False
+    """Whether the VAE can decode in tiles only; the pipeline is then built with them."""
 
     extras: Mapping[str, SchedulerSpec] = field(default_factory=dict, hash=False)
     """Further members of the pipeline without weights, by the pipeline's name for them: `guider`."""

@@ -7,7 +7,8 @@ None of them reads a file. They give tensors of the shapes and dtypes that the r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -180,6 +181,36 @@ class StandInSafetyChecker:
     def check_video_safety(self, frames: Any) -> Any:
         """The frames as they are."""
         return frames
+
+
+class StandInTransforms:
+    """The part of `torchvision.transforms` that networks of diffusers use: they resize a mask on the way in, and have no other way.
+
+    torchvision brings another build of torch, so the workbench does without it; where it is installed it is used.
+    """
+
+    class InterpolationMode:
+        """Names of kinds of interpolation, as torchvision's."""
+
+        NEAREST = "nearest"
+
+    class functional:
+        """The functions, as torchvision's module of that name."""
+
+        @staticmethod
+        def resize(image: torch.Tensor, size: list[int], interpolation: str) -> torch.Tensor:
+            """[..., height, width] at another size; half precision is computed in fp32, as torchvision does."""
+            exact = image if image.dtype in (torch.float32, torch.float64) else image.float()
+            return torch.nn.functional.interpolate(exact, size=size, mode=interpolation).to(image.dtype)
+
+
+def lend_transforms(modules: Iterable[object]) -> None:
+    """Gives the Python modules of these networks `transforms` if they take it from torchvision and torchvision is not installed."""
+    for module in modules:
+        home = vars(sys.modules[type(module).__module__])
+        is_installed = home.get("is_torchvision_available")
+        if is_installed is not None and not is_installed():
+            home.setdefault("transforms", StandInTransforms)
 
 
 def stand_in(member: str, image_size: int | None = None, encoder_config: object = None) -> object | None:

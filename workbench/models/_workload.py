@@ -165,6 +165,9 @@ def _check_frames(spec: ModelSpec, frames: int) -> None:
         form = f"{factor}*k+{rest}" if rest else f"{factor}*k"
         nearest = f"nearest are {below} and {below + factor}" if below > 0 else f"nearest is {below + factor}"
         raise WorkloadError(f"{spec.name} makes {form} frames, got {frames}: {nearest}")
+    if spec.only_frames and frames not in spec.only_frames:
+        lengths = " or ".join(map(str, spec.only_frames))
+        raise WorkloadError(f"{spec.name} makes {lengths} frames, got {frames}")
 
 
 def _check_batch(spec: ModelSpec, batch: int) -> None:

@@ -63,6 +63,8 @@ class VaeTiling(AbstractTechnique):
         """Every pipeline with an autoencoder that decodes in tiles."""
         if "vae" not in model.component_names():
             return "it has no VAE"
+        if model.always_tiled:
+            return "its VAE decodes in tiles anyway, of its own fixed size"
         kind = model.component("vae").class_name
         return f"its VAE, {kind}, has no tiles: {WITHOUT[kind]}" if kind in WITHOUT else None
 
