@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
-from workbench.models import ComponentSpec, ModelSpec
+from workbench._rehearsing import Rehearsing, Workshop
+from workbench.cost.rehearsal import Target, record, rehearse
+from workbench.models import ComponentSpec, ModelSpec, Workload, get
+from workbench.models._build import assemble, build_component, call_kwargs, construct
+from workbench.techniques import Settings
+from workbench.testing.contract import assert_same_walk
 
 _WAN = {
     "num_attention_heads": 2,
@@ -165,3 +174,73 @@ def _shrink_component(part: ComponentSpec) -> ComponentSpec:
     if "decoder_base_dim" in config:
         config["decoder_base_dim"] = 12
     return replace(part, config=config)
+
+
+_OF_ONE_NUMBER = ("aten.lift_fresh.default", "aten.scalar_tensor.default")
+"""Ways in which devices make a tensor of a Python number; which one is taken says nothing of a GPU."""
+
+
+@pytest.fixture
+def rehearsed() -> Callable[..., Rehearsing]:
+    """A function that rehearses a row of the catalogue at a workload."""
+
+    def rehearse_row(name: str, **workload: float) -> Rehearsing:
+        return Rehearsing(Workshop(get(name), Workload.for_model(name, **workload)), Settings())
+
+    return rehearse_row
+
+
+@pytest.fixture
+def counts() -> Callable[[Rehearsing], dict[str, dict[str, int]]]:
+    """A function that says how often each component is called, by stage."""
+
+    def count(run: Rehearsing) -> dict[str, dict[str, int]]:
+        found: dict[str, Counter[str]] = {stage.name: Counter() for stage in run.log.stages}
+        for stage in run.log.stages:
+            for call in stage.calls:
+                found[stage.name][call.component] += call.count
+        return {stage: dict(calls) for stage, calls in found.items()}
+
+    return count
+
+
+@pytest.fixture
+def runs_as_rehearsed() -> Callable[..., None]:
+    """A function that runs a small row for real and holds the rehearsal against it, op for op and byte for byte; after the
+    ops in `but` the bytes are not compared."""
+
+    def compare(spec: ModelSpec, but: tuple[str, ...] = (), **values: float) -> None:
+        workload = Workload.for_model(spec, **values)
+        torch.manual_seed(0)
+        real = assemble(
+            spec, {part.name: construct(part).eval().requires_grad_(False) for part in spec.components}
+        )
+        real.set_progress_bar_config(disable=True)
+        hollow = assemble(spec, {part.name: build_component(spec, part.name) for part in spec.components})
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pipeline's own code
+            ran = record(real, call_kwargs(spec, workload, real))
+        predicted, _ = rehearse(hollow, call_kwargs(spec, workload, hollow), Target("cpu"))
+        walks = (
+            [
+                (path, op, 0 if op.name in but else live)
+                for path, op, live in trace.walk()
+                if op.name not in _OF_ONE_NUMBER
+            ]
+            for trace in (predicted, ran)
+        )
+        assert_same_walk(*walks)
+
+    return compare
+
+
+@pytest.fixture
+def narrowed() -> Callable[..., ModelSpec]:
+    """A function that gives a row with other values in its configurations, component by component."""
+
+    def narrow(name: str, **configs: dict[str, Any]) -> ModelSpec:
+        spec = get(name)
+        parts = (replace(part, config={**part.config, **configs[part.name]}) for part in spec.components)
+        return replace(spec, components=tuple(parts))
+
+    return narrow

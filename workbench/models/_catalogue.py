@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from workbench._errors import UnknownNameError
 from workbench.models import (
+    allegro,
+    animatediff,
     cogvideox,
+    cosmos,
     easyanimate,
     framepack,
     hunyuan,
     hunyuan15,
     kandinsky,
+    latte,
     ltx,
     ltx2,
     mochi,
     sana_video,
     skyreels,
+    stable_video_diffusion,
     tiny,
     wan,
     wan22,
@@ -35,6 +40,11 @@ ALL: tuple[ModelSpec, ...] = (
     *ltx.ROWS,
     *ltx2.ROWS,
     *mochi.ROWS,
+    *stable_video_diffusion.ROWS,
+    *animatediff.ROWS,
+    *latte.ROWS,
+    *allegro.ROWS,
+    *cosmos.ROWS,
     *tiny.ROWS,
 )
 
