@@ -139,6 +139,10 @@ def _row(
         temporal_factor=4,  # `temporal_compression_ratio` of the VAE
         size_multiple=16,  # `spatial_compression_ratio` of the VAE; the patch is one latent pixel
         inputs=("image",) if from_image else (),
+        remarks=(
+            "its attention masks every token against every token, which takes memory by the square of the length; the attention backends "
+            "that its repository advises (flash_hub, sage_hub) do not, and are not planned here",
+        ),
         parameters={**parameters, **({"image_encoder": 0.43e9} if from_image else {})},
         sources=(
             f"frames, steps, guidance, shift: {_REPOSITORY} README.md; 24 fps: generate.py; 16:9 and sizes: the pipeline's defaults",
