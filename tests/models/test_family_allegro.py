@@ -75,8 +75,11 @@ def test_without_tiles_the_pipeline_refuses():
         _ = Rehearsing(Workshop(spec, workload), Settings()).log
 
 
-def test_a_batch_is_made_although_the_pipeline_ignores_num_videos_per_prompt(rehearsed):
-    run = rehearsed(NAME, frames=24, height=320, width=320, steps=1, batch=2)
+def test_tiles_decode_one_video_at_a_time_so_that_a_batch_needs_slices(rehearsed):
+    small = {"frames": 24, "height": 320, "width": 320, "steps": 1, "batch": 2}
+    with pytest.raises(RehearsalError, match="AllegroPipeline could not be run"):
+        _ = rehearsed(NAME, **small).log
+    run = rehearsed(NAME, Settings.of([VaeSlicing()]), **small)
     shapes = {call.component: call for call in run.calls.values()}
     assert shapes["transformer"].kwargs["hidden_states"].shape[0] == 4
 

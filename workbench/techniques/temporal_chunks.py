@@ -75,9 +75,6 @@ class TemporalChunks(AbstractTechnique):
         unknown = sorted(kinds - set(WINDOWED))
         if unknown:
             return f"its denoiser, {unknown[0]}, is not known to take a window of a clip: it must count positions itself"
-        if model.only_frames and self.frames not in model.only_frames:
-            lengths = " or ".join(map(str, model.only_frames))
-            return f"it makes {lengths} frames, and a window is a clip for it"
         return None
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:
