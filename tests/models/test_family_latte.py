@@ -64,7 +64,9 @@ def test_it_makes_16_frames_or_one():
 
 
 def test_windows_of_frames_are_refused():
-    with pytest.raises(SettingsError, match="does not apply to latte-1: its denoiser, LatteTransformer3DModel"):
+    with pytest.raises(
+        SettingsError, match="does not apply to latte-1: its denoiser, LatteTransformer3DModel"
+    ):
         wb.estimate(NAME, {"temporal_chunks": {"frames": 8}}, "rtx-4090")
     space = Space.of(get(NAME), Workload.for_model(NAME), wb.devices.get("rtx-4090"))
     assert space.dimensions["window"] == (0,)

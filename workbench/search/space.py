@@ -36,8 +36,10 @@ largest component; the denoiser, which computes at every step, stays."""
 TILES: Mapping[str, dict[str, int] | None] = {
     "off": None,
     "default": {},
+    "small": {"tile_height": 128, "tile_width": 128, "stride_height": 96, "stride_width": 96},
 }
-"""Tilings of the autoencoder's decode: none, and the size that its class ships with."""
+"""Tilings of the autoencoder's decode: none, the size that its class ships with, and a size at which the longest clips fit. 128 and 96
+pixels are whole latents for every compression up to 32."""
 
 DECODE_CHUNKS = (0, 8, 2)
 """Frames that an image autoencoder decodes at a time; 0 leaves the pipeline's own number. 8 and 2 are diffusers' own examples."""
@@ -62,7 +64,7 @@ class Space:
     def of(cls, spec: ModelSpec, workload: Workload, device: Device) -> Space:
         """The space for a workload on a device: a choice whose technique says that it does not apply is left out."""
         full: dict[str, tuple[str | int, ...]] = {
-            "tiles": tuple(TILES),
+            "tiles": _tiles(spec),
             "chunks": tuple(count for count in DECODE_CHUNKS if count < workload.frames),
             "vae_dtype": _vae_dtypes(spec),
             "offload": _offloads(spec),
@@ -140,6 +142,12 @@ def _offloads(spec: ModelSpec) -> tuple[str, ...]:
         for name, offload in OFFLOADS.items()
         if offload.get("components") != "text_encoder" or spec.text_encoders
     )
+
+
+def _tiles(spec: ModelSpec) -> tuple[str, ...]:
+    """All tilings but for Wan's autoencoder: it decodes frame by frame, so that its own tiles take little at any length."""
+    own = ("off", "default")
+    return own if spec.component("vae").class_name == "AutoencoderKLWan" else tuple(TILES)
 
 
 def _vae_dtypes(spec: ModelSpec) -> tuple[str, ...]:
