@@ -190,7 +190,14 @@ def real_and_rehearsed(spec: ModelSpec) -> tuple[Trace, Trace]:
 
 @pytest.mark.parametrize(
     "name",
-    ["wan2.1-vace-1.3b", "wan2.2-i2v-a14b", "skyreels-v2-t2v-14b-540p", "skyreels-v2-df-1.3b-540p"],
+    [
+        "wan2.1-i2v-14b-720p",
+        "wan2.1-vace-1.3b",
+        "wan2.2-i2v-a14b",
+        "skyreels-v2-t2v-14b-540p",
+        "skyreels-v2-i2v-1.3b-540p",
+        "skyreels-v2-df-1.3b-540p",
+    ],
 )
 def test_the_real_run_has_the_ops_and_bytes_of_the_rehearsal(
     name: str, shrink: Callable[[ModelSpec], ModelSpec]
