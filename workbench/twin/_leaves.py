@@ -48,7 +48,7 @@ _OTHER_QUANTITIES = frozenset(
             "timesteps",
             "steps",
         ),
-        *("resolution", "resolutions", "multiplier", "scale", "scalar", "factor", "groups", "per"),
+        *("resolution", "resolutions", "multiplier", "scale", "scalar", "factor", "ratio", "groups", "per"),
         *("class", "classes", "labels", "queries"),
     )
 )
@@ -100,7 +100,7 @@ class Leaf:
 
     @property
     def kind(self) -> str:
-        """`words` (a list), `token`, `vocabulary`, `depth`, `heads`, `head_dim`, `channels` (a list), `extent`, `width` or `other`."""
+        """`token`, `vocabulary`, `depth`, `heads`, `head_dim`, `extent`, `width`, of lists `words`, `channels`, `multiples`, or `other`."""
         words, last = set(self.words), self.words[-1]
         if isinstance(self.value, tuple) and isinstance(self.value[0], str):
             return "words"
@@ -115,8 +115,8 @@ class Leaf:
         if self.path[-1].endswith(("head_dim", "head_dims", "d_kv", "dim_head", "head_size")):
             return "head_dim"
         if isinstance(self.value, tuple):
-            return "channels" if "channels" in words else "other"
-        if words & {"sample", "height", "frames"} or self.path[-1] in ("width", "video_length"):
+            return "channels" if "channels" in words else "multiples" if "mult" in words else "other"
+        if words & {"sample", "height", "width", "frames"} or self.path[-1] == "video_length":
             return "extent"
         return "other" if words & _OTHER_QUANTITIES or ("size" in words and words & _SIZED) else "width"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from workbench.twin._leaves import Leaf, Place, Value
@@ -22,6 +22,8 @@ HEAD_DIM = 32
 FEED_FORWARD = 256
 CHANNELS = 32
 """Of convolutions: 32 groups is what nearly every group norm has."""
+GROUPS = 8
+"""Of an autoencoder's norms, where its configuration says how many, and then the least channels."""
 VOCABULARY = 512
 
 Changes = Mapping[Place, Value]
@@ -34,26 +36,49 @@ class Move:
     name: str
     options: tuple[Changes, ...]
     """What they might become, the smallest first."""
+    kind: str = "width"
+    """`stack` (layers and words, which seldom touch anything else), `width` or `convolution`."""
+    is_doubtful: bool = False
+    """Whether one of its numbers is also found, or is a part of one, where it does not change."""
 
 
 def moves_of(leaves: Sequence[Leaf]) -> tuple[Move, ...]:
     """Every move that makes these numbers smaller."""
     by_component = _grouped(leaves, lambda leaf: leaf.component)
     moves = [
-        *(_move(f"layers of {name}", _depths(own, leaves)) for name, own in by_component.items()),
-        *(_move(f"vocabulary of {name}", [_vocabulary(own)]) for name, own in by_component.items()),
+        *(_move(f"layers of {name}", _depths(own, leaves), "stack") for name, own in by_component.items()),
+        *(_move(f"vocabulary of {name}", [_vocabulary(own)], "stack") for name, own in by_component.items()),
         *_widths(leaves),
         *_channels(leaves),
+        *(
+            _move(f"multiples of {name}", [_multiples(own)], "convolution")
+            for name, own in by_component.items()
+        ),
     ]
-    return tuple(move for move in moves if move.options)
+    moves = _with_products([move for move in moves if move.options], leaves)
+    changing = {place for move in moves for place in move.options[0]}
+    still = [leaf for leaf in leaves if leaf.place not in changing]
+    return tuple(replace(move, is_doubtful=_is_doubtful(move, leaves, still)) for move in moves)
 
 
-def _move(name: str, options: Iterable[Changes]) -> Move:
+def _is_doubtful(move: Move, leaves: Sequence[Leaf], still: Sequence[Leaf]) -> bool:
+    """Whether an inner width of an autoencoder equals what other networks take in, or a width is a half, third or quarter of a number
+    beside it, and that number does not change."""
+    own = [leaf for leaf in leaves if leaf.kind == "width" and leaf.place in move.options[0]]
+    return any(
+        (not leaf.is_interface and other.kind == "width" and other.number == leaf.number)
+        or (other.scope == leaf.scope and other.number in (2 * leaf.number, 3 * leaf.number, 4 * leaf.number))
+        for leaf in own
+        for other in still
+    )
+
+
+def _move(name: str, options: Iterable[Changes], kind: str = "width") -> Move:
     distinct: list[Changes] = []
     for option in options:
         if option and option not in distinct:
             distinct.append(option)
-    return Move(name, tuple(distinct))
+    return Move(name, tuple(distinct), kind)
 
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -70,11 +95,11 @@ def _grouped(leaves: Iterable[Leaf], key: Callable[[Leaf], _Key]) -> dict[_Key, 
 
 
 def _depths(own: Sequence[Leaf], leaves: Sequence[Leaf]) -> Iterator[Changes]:
-    """A component with 2 layers; with what elsewhere counts its hidden states (one more than layers) too; then with more layers."""
-    yield _depth(own, LAYERS)
+    """A component with 2 layers, and with it what counts its hidden states, one more than layers; then with more layers."""
     counts = {leaf.number + 1 for leaf in own if leaf.kind == "depth" and leaf.number > 4 * LAYERS}
-    counted = {leaf.place: LAYERS + 1 for leaf in leaves if leaf.number in counts and leaf.kind != "depth"}
+    counted = {leaf.place: LAYERS + 1 for leaf in leaves if leaf.number in counts and leaf.kind == "other"}
     yield {**_depth(own, LAYERS), **counted}
+    yield _depth(own, LAYERS)
     for layers in (LAYERS + 1, 2 * LAYERS, 4 * LAYERS):
         yield _depth(own, layers)
 
@@ -134,6 +159,39 @@ def _vocabulary(own: Sequence[Leaf]) -> Changes:
         if new != leaf.entries:
             found[leaf.place] = new if leaf.is_list else new[0]
     return found
+
+
+def _with_products(moves: list[Move], leaves: Sequence[Leaf]) -> list[Move]:
+    """Joins the moves of layers, of their width and of what concatenates the hidden states of all of them, where there is such a thing."""
+    stacks = {leaf.number: leaf.place for leaf in leaves if leaf.kind == "depth" and leaf.number > LAYERS}
+    widths = {leaf.number: leaf.place for leaf in leaves if leaf.kind == "width" and leaf.number > WIDTH}
+    for leaf in leaves:
+        if leaf.kind != "width" or leaf.is_feed_forward:
+            continue
+        for depth, width in itertools.product(stacks, widths):
+            if depth * width == leaf.number and leaf.number > _CONCATENATED:
+                moves = _concatenated(moves, stacks[depth], widths[width], leaf.place)
+                break
+    return moves
+
+
+_CONCATENATED = 16384
+"""Wider than any layer: what is wider and a product of layers and their width is a concatenation."""
+
+
+def _concatenated(moves: list[Move], depth: Place, width: Place, product: Place) -> list[Move]:
+    joined = [move for move in moves if {depth, width, product} & move.options[0].keys()]
+    options = []
+    for k in range(max(len(move.options) for move in joined)):
+        option: dict[Place, Value] = {}
+        for move in joined:
+            option |= move.options[0 if move.kind == "stack" else min(k, len(move.options) - 1)]
+        if isinstance(layers := option.get(depth), int) and isinstance(size := option.get(width), int):
+            options.append({**option, product: layers * size})
+    if not options:
+        return moves
+    name = ", ".join(move.name for move in joined)
+    return [*(move for move in moves if move not in joined), _move(name, options)]
 
 
 # --- widths and heads ---------------------------------------------------------------------------------------------------
@@ -246,7 +304,7 @@ def _attentions(scope: Sequence[Leaf], lists: Sequence[Leaf]) -> list[_Attention
     return [one for one in found if one is not None]
 
 
-_HIDDEN = ("hidden_size", "d_model", "embed_dim", "model_dim", "dim", "width")
+_HIDDEN = ("hidden_size", "d_model", "embed_dim", "model_dim", "dim")
 """Names of the width that the heads share where their own size is not given."""
 
 
@@ -274,6 +332,15 @@ def _attention(
     return _Attention(changes, dict.fromkeys(decided, count * size or WIDTH))
 
 
+def _multiples(own: Sequence[Leaf]) -> Changes:
+    """Levels that are at most twice as wide as the first."""
+    return {
+        leaf.place: tuple(min(n, 2) for n in leaf.entries)
+        for leaf in own
+        if leaf.kind == "multiples" and max(leaf.entries) > 2
+    }
+
+
 # --- convolutions -------------------------------------------------------------------------------------------------------
 
 
@@ -292,24 +359,33 @@ def _channels(leaves: Sequence[Leaf]) -> Iterator[Move]:
             owners, lists = owners + other[0], lists | other[1]
         own = [leaf for owner in owners for leaf in owner]
         names = ", ".join(dict.fromkeys(leaf.component for leaf in own))
-        yield _move(f"channels of {names}", _channel_options(own))
+        yield _move(f"channels of {names}", _channel_options(own), "convolution")
 
 
 def _channel_options(own: Sequence[Leaf]) -> Iterator[Changes]:
+    """An autoencoder with 8 groups for its norms and few channels; then 32 channels and twice that; then a fraction of each number."""
     lists = [leaf for leaf in own if leaf.kind == "channels"]
     numbers = {n for leaf in lists for n in leaf.entries}
     least = min(numbers)
-    heads: dict[Place, Value] = {}
-    for leaf in own:
-        if leaf.kind == "heads":
-            few = tuple(min(n, WIDTH // HEAD_DIM) for n in leaf.entries)
-            heads[leaf.place] = few if leaf.is_list else few[0]
+    heads = {leaf.place: _few_heads(leaf) for leaf in own if leaf.kind == "heads"}
+    groups: Changes = {leaf.place: GROUPS for leaf in own if "groups" in leaf.words and leaf.number > GROUPS}
 
-    def option(small: Mapping[int, int]) -> Changes:
-        return {**heads, **{leaf.place: tuple(small[n] for n in leaf.entries) for leaf in lists}}
+    def option(small: Mapping[int, int], more: Changes) -> Changes:
+        return {**heads, **more, **{leaf.place: tuple(small[n] for n in leaf.entries) for leaf in lists}}
 
+    def two_levels(few: int) -> Mapping[int, int]:
+        return {n: min(n, few if n < 2 * least else 2 * few) for n in numbers}
+
+    if all(leaf.in_autoencoder for leaf in own):
+        yield option(two_levels(GROUPS), groups)
     if least > CHANNELS or max(numbers) > 2 * CHANNELS:
-        yield option({n: min(n, CHANNELS if n < 2 * least else 2 * CHANNELS) for n in numbers})
-        for divisor in (least // CHANNELS, 4, 2):
-            if divisor > 1 and all(n % divisor == 0 for n in numbers):
-                yield option({n: n // divisor for n in numbers})
+        yield option(two_levels(CHANNELS), {})
+    for few in (GROUPS, 2 * GROUPS, CHANNELS, least // 4, least // 2):
+        divisor = least // few if few else 1
+        if divisor > 1 and all(n % divisor == 0 for n in numbers):
+            yield option({n: n // divisor for n in numbers}, {})
+
+
+def _few_heads(leaf: Leaf) -> Value:
+    few = tuple(min(n, WIDTH // HEAD_DIM) for n in leaf.entries)
+    return few if leaf.is_list else few[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from workbench._errors import RehearsalError
+from workbench._errors import RehearsalError, WorkloadError
 from workbench.models import ModelSpec, Workload
 from workbench.twin._leaves import Leaf, Place, Value, changed, leaves_of
 from workbench.twin._moves import Changes, Move, moves_of
@@ -13,9 +14,8 @@ from workbench.twin._moves import Changes, Move, moves_of
 Check = Callable[[ModelSpec, Workload], str | None]
 """None if the pipeline makes the workload, else what stopped it."""
 
-_SIZES = ((64, 96), (128, 192), (256, 384))
-"""Height and width to try, in pixels."""
-_LEAST_FRAMES = 8
+_CLIPS = ((64, 96, 8), (128, 192, 8), (256, 384, 16), (320, 320, 24))
+"""Height and width to try, in pixels, and the least frames; the last one is a tile of the largest autoencoder that needs whole tiles."""
 _LATENT_FRAMES = 3
 _STEPS = 2
 
@@ -38,7 +38,7 @@ def search(spec: ModelSpec, check: Check) -> Found:
     """The smallest configuration that the moves lead to; the same model always gets the same one.
 
     All moves are tried at once. Where the pipeline refuses, half of them are, and so on: a move that fails alone is tried with its
-    milder options, and left out if none works.
+    milder options, and left out if none works. The native sizes of positions and tiles follow the clip, unless the pipeline minds.
 
     Raises:
         RehearsalError: the pipeline does not even make a small workload as it is; the message says why.
@@ -51,32 +51,40 @@ class _Search:
         self.spec, self._check = spec, check
         self.leaves = leaves_of(spec)
         self.moves = moves_of(self.leaves)
-        self.workload = _smallest(spec, *_SIZES[0])
+        self.workload = Workload.for_model(spec)
         self.checks = 0
         self.kept: list[str] = []
 
     def run(self) -> Found:
-        refusal: str | None = None
+        refusals = []
         for workload, extents in self._workloads():
             self.workload = workload
-            everything = {**_joined(self.moves), **extents}
-            if self._refusal(everything) is None:
-                return self._found(everything)
-            refusal = self._refusal(extents)
-            if refusal is None:
-                return self._found(self._settled(self.moves, extents))
-        raise RehearsalError(f"{self.spec.name} has no tiny twin: {refusal}")
-
-    def _found(self, changes: Changes) -> Found:
-        return Found(changes, self.workload, tuple(self.kept), self.checks)
+            for start, levels in self._starts():
+                changes = {**extents, **_joined(start, levels)}
+                refusal = self._refusal(changes)
+                if refusal is None:
+                    rest = [move for move in self.moves if move not in start]
+                    return Found(self._settled(rest, changes), workload, tuple(self.kept), self.checks)
+            refusals.append(refusal)
+        raise RehearsalError(f"{self.spec.name} has no tiny twin: {refusals[0] if refusals else 'no clip'}")
 
     def _workloads(self) -> Iterator[tuple[Workload, Changes]]:
-        for height, width in _SIZES:
-            workload = _smallest(self.spec, height, width)
+        for workload in _small(self.spec):
             extents = _extents(self.spec, self.leaves, workload)
             yield workload, extents
             if extents:
                 yield workload, {}
+
+    def _starts(self) -> Iterator[tuple[list[Move], Mapping[str, int]]]:
+        """(moves to begin with, which option of each kind): all, those beyond doubt, these a little milder, layers and words, none."""
+        certain = [move for move in self.moves if not move.is_doubtful]
+        yield list(self.moves), {}
+        if len(certain) < len(self.moves):
+            yield certain, {}
+        for levels in ({"convolution": 1}, {"width": 1}, {"convolution": 1, "width": 1}):
+            yield certain, levels
+        yield [move for move in self.moves if move.kind == "stack"], {}
+        yield [], {}
 
     def _refusal(self, changes: Changes) -> str | None:
         self.checks += 1
@@ -90,7 +98,7 @@ class _Search:
         if refusal is None:
             return {**changes, **_joined(moves)}
         if len(moves) == 1:
-            for option in moves[0].options[1:]:
+            for option in () if moves[0].is_doubtful else moves[0].options[1:]:
                 if self._refusal({**changes, **option}) is None:
                     return {**changes, **option}
             self.kept.append(f"{moves[0].name}: {refusal}")
@@ -99,20 +107,24 @@ class _Search:
         return self._settled(moves[half:], self._settled(moves[:half], changes))
 
 
-def _joined(moves: Sequence[Move]) -> dict[Place, Value]:
-    return {place: value for move in moves for place, value in move.options[0].items()}
+def _joined(moves: Sequence[Move], levels: Mapping[str, int] = MappingProxyType({})) -> dict[Place, Value]:
+    """All moves together, each with its first option or the one of this level of its kind, as far as it has one."""
+    options = [move.options[min(levels.get(move.kind, 0), len(move.options) - 1)] for move in moves]
+    return {place: value for option in options for place, value in option.items()}
 
 
-def _smallest(spec: ModelSpec, height: int, width: int) -> Workload:
-    """A short clip of about this size that the model makes: three latent frames, at least eight frames, two steps."""
-    factor, multiple = spec.temporal_factor, spec.size_multiple
-    frames = factor * (_LATENT_FRAMES - spec.frame_remainder) + spec.frame_remainder
-    while frames < _LEAST_FRAMES:
-        frames += factor
-    frames = min(frames, spec.max_frames or frames)
-    sizes = {"height": -(-height // multiple) * multiple, "width": -(-width // multiple) * multiple}
-    made = Workload.for_model(spec, frames=frames, steps=_STEPS, **sizes)
-    return replace(made, fps=spec.defaults.fps)
+def _small(spec: ModelSpec) -> Iterator[Workload]:
+    """Short clips that the model makes, the smallest first: at least three latent frames, two steps."""
+    factor, multiple, native = spec.temporal_factor, spec.size_multiple, spec.defaults
+    first = factor * (_LATENT_FRAMES - spec.frame_remainder) + spec.frame_remainder
+    for height, width, least in (*_CLIPS, (native.height, native.width, first)):
+        sizes = {"height": -(-height // multiple) * multiple, "width": -(-width // multiple) * multiple}
+        for frames in (*(n for n in range(first, native.frames, factor) if n >= least), native.frames):
+            try:
+                yield Workload.for_model(spec, frames=frames, steps=_STEPS, **sizes)
+            except WorkloadError:  # the model has a list of lengths or sizes of its own
+                continue
+            break
 
 
 def _extents(spec: ModelSpec, leaves: Sequence[Leaf], workload: Workload) -> Changes:
