@@ -7,7 +7,7 @@ import torch
 
 from workbench._rehearsing import call_key
 from workbench.cost._memo import Memo
-from workbench.cost._trace import ENTER
+from workbench.cost._trace import ENTER, RUN
 from workbench.cost.calllog import CallLog
 from workbench.cost.rehearsal import Target, rehearse, retrace
 from workbench.models import Workload, get
@@ -168,7 +168,5 @@ def test_a_look_at_a_computed_value_finds_what_was_stated():
             assert computed.mean().item() == 0.25
         with pytest.raises(RehearsalError):
             computed.mean().item()
-    assert [event[1].name for event in recorder.events if event[0] == 2][-3:-1] == [
-        "aten.mean.default",
-        "aten._local_scalar_dense.default",
-    ]
+    means = [event for event in recorder.events if event[0] == RUN and event[1].name == "aten.mean.default"]
+    assert len(means) == 2

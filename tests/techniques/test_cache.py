@@ -10,6 +10,7 @@ from workbench._errors import SettingsError
 from workbench.cost.rehearsal import Target, record, rehearse
 from workbench.devices import get as get_device
 from workbench.models import get as get_model
+from workbench.models import names as model_names
 from workbench.techniques import Cache, Cfg, Settings, apply_all
 from workbench.techniques._cache_kinds import DENOISERS, KINDS
 from workbench.techniques._mag_ratios import MAG_RATIOS
@@ -31,8 +32,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:In CPU autocast"),  # Mochi switches it off by asking for fp32
     pytest.mark.filterwarnings("ignore:torch.meshgrid"),  # diffusers' FasterCache
 ]
-PREDICTED = ("cogvideox", "ltx", "allegro", "skyreels")
-"""Families whose plain run is predicted op for op, so that a cache can be held to it."""
+PREDICTED = tuple(name for name in TOYS if name != "mochi")
+"""Families whose plain run on the CPU is predicted op for op, so that a cache can be held to it."""
 
 
 def name(technique):
@@ -63,9 +64,12 @@ def flops(miniature, *techniques):
 @pytest.mark.parametrize("which", PREDICTED)
 def test_a_cache_keeps_the_contract_on_other_families(families, which, cache):
     miniature = family(families, which)
+    if cache.applies_to(miniature.spec, None) is not None:
+        pytest.skip("refused, as the next test holds")
     contract.assert_restores(miniature, cache)
     contract.assert_predicts(miniature, cache)
-    contract.assert_output(miniature, cache)
+    if which != "kandinsky":  # the gates of its blocks begin at zero: what they skip adds nothing
+        contract.assert_output(miniature, cache)
 
 
 @pytest.mark.parametrize("cache", KINDS_AT_WORK, ids=name)
@@ -292,7 +296,8 @@ def test_what_cannot_act_is_refused_with_a_reason(model, parameters, reason):
 
 
 def test_a_published_curve_serves_its_own_model():
-    for model in set(MAG_RATIOS) & {"wan2.1-t2v-1.3b", "wan2.1-t2v-14b"}:
+    assert len(set(MAG_RATIOS) & set(model_names())) >= 5
+    for model in set(MAG_RATIOS) & set(model_names()):
         cache = Cache(kind="magcache", mag_ratios=model)
         assert cache.applies_to(get_model(model), None) is None
 

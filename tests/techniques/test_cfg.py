@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workbench.cost.rehearsal import record
+from workbench.models import get
 from workbench.techniques import Cfg, Settings, apply_all
 from workbench.testing import contract
 from workbench.testing.toys import Toy
@@ -110,3 +111,27 @@ def test_a_run_without_guidance_is_left_alone():
     calls, report = denoiser_calls(miniature, BATCHED)
     assert calls == [1] * 3
     assert "changed nothing" in report[1]
+
+
+NOT_HERE = [
+    ("wan2.1-t2v-1.3b", "sequential", "its pipeline computes one branch per call anyway"),
+    ("cogvideox-2b", "batched", "its pipeline computes both branches in one call anyway"),
+    ("ltx-video-0.9.7-distilled", "sequential", "its native guidance takes one call of one branch"),
+    (
+        "kandinsky-5.0-t2v-lite-sft-5s",
+        "batched",
+        "its pipeline makes the timesteps anew for each call, so that a second call is not recognised",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "mode", "reason"), NOT_HERE)
+def test_a_mode_that_would_change_nothing_is_refused(model, mode, reason):
+    assert Cfg(mode=mode).applies_to(get(model), None) == reason
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"), [("wan2.1-t2v-1.3b", "batched"), ("cogvideox-2b", "sequential"), ("tiny", "batched")]
+)
+def test_a_mode_that_changes_something_is_accepted(model, mode):
+    assert Cfg(mode=mode).applies_to(get(model), None) is None

@@ -23,6 +23,10 @@ _REPEATED = "encoder_hidden_states"
 """Conditioning that some pipelines repeat for every frame, so that it has a multiple of B rows, the branches still one after the other."""
 
 
+_NO_ROWS = ("scale", "seqlens", "pos")
+"""How the names of lists of numbers end that have nothing to do with the batch: strengths by layer, where texts begin, positions."""
+
+
 def batch_of(arguments: Mapping[str, Any]) -> int | None:
     """B of a call; None if it has no latents."""
     for name in _LATENTS:
@@ -84,11 +88,17 @@ class SplitGuidance:
         return f"{name} computed {self.split} of {self.calls} calls in two halves"
 
 
+def _has_rows(name: str, value: Any, batch: int | None) -> bool:
+    """Whether an argument is a tensor with a row for each element of the batch, and not one that is as long by chance."""
+    if not isinstance(value, Tensor) or not value.dim() or value.shape[0] != batch:
+        return False
+    return value.dim() > 1 or not name.endswith(_NO_ROWS)
+
+
 def _half(name: str, value: Any, number: int, batch: int) -> Any:
     if isinstance(value, Tensor):
-        rows = value.shape[0] if value.dim() else 0
-        repeated = name.startswith(_REPEATED) and rows and rows % batch == 0
-        return value.chunk(2)[number] if rows == batch or repeated else value
+        repeated = name.startswith(_REPEATED) and value.dim() > 0 and value.shape[0] % batch == 0
+        return value.chunk(2)[number] if repeated or _has_rows(name, value, batch) else value
     if type(value) is dict:  # more conditioning by name, of an image adapter as a list
         items = {key: item if type(item) is list else [item] for key, item in value.items()}
         halved = {key: [_half(key, part, number, batch) for part in item] for key, item in items.items()}
@@ -144,7 +154,7 @@ class JoinedGuidance:
             self._learn(arguments)
             return run(*args, **kwargs)
         batch = batch_of(arguments)
-        joint = {name: _stacked(value, second[name], batch) for name, value in arguments.items()}
+        joint = {name: _stacked(name, value, second[name], batch) for name, value in arguments.items()}
         expected = Seen(second)
         del second, arguments
         result = run(**joint)
@@ -170,7 +180,7 @@ class JoinedGuidance:
         differing = [name for name in arguments if not before.same(arguments, (name,))]
         for name in differing:
             first, second = before.value(name), arguments[name]
-            if not _is_stackable(first, second, batch):
+            if not _is_stackable(name, first, second, batch):
                 self.why_not = f"the two branches differ in {name}, which cannot be stacked"
                 return
         self._pair = before.only(differing), self._before.only(differing)
@@ -249,16 +259,13 @@ def _is(mark: Any, value: Any) -> bool:
     return mark is value or (isinstance(value, (bool, int, float, str)) and mark == value)
 
 
-def _is_stackable(first: Any, second: Any, batch: int | None) -> bool:
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
-        return False
-    return first.shape == second.shape and first.dim() > 0 and first.shape[0] == batch
+def _is_stackable(name: str, first: Any, second: Any, batch: int | None) -> bool:
+    return _has_rows(name, first, batch) and isinstance(second, Tensor) and first.shape == second.shape
 
 
-def _stacked(first: Any, second: Any, batch: int | None) -> Any:
+def _stacked(name: str, first: Any, second: Any, batch: int | None) -> Any:
     """An argument for both branches; what has no rows of the batch serves both as it is."""
-    has_rows = isinstance(first, Tensor) and first.dim() > 0 and first.shape[0] == batch
-    return torch.cat([first, second]) if has_rows else first
+    return torch.cat([first, second]) if _has_rows(name, first, batch) else first
 
 
 def _rows(result: Any, number: int) -> Any:

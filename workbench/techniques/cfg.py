@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from workbench.models import ModelSpec
 
 MODES = ("batched", "sequential")
+_TOGETHER = (
+    "Allegro",
+    "AnimateDiff",
+    "CogVideoX",
+    "EasyAnimate",
+    "LTX",
+    "Latte",
+    "Mochi",
+    "Sana",
+    "StableVideoDiffusion",
+)
+"""Beginnings of the names of diffusers' pipelines that compute both branches of guidance in one call."""
+_APART = ("Cosmos", "HunyuanVideo15", "Kandinsky5", "SkyReelsV2", "Wan")
+"""Those that make a call for each."""
+_NEW_TENSORS = ("Kandinsky5",)
+"""Of these, those that make the timesteps anew for each call."""
+_DISTILLED = ("HunyuanVideoPipeline", "HunyuanVideoImageToVideo", "HunyuanVideoFramepack")
+"""Those whose guidance is an input of the model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +61,21 @@ class Cfg(AbstractTechnique):
         check_choice(self.id, "mode", self.mode, MODES)
 
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
-        """Any pipeline with a denoiser."""
-        return None if denoisers(model.component_names()) else "it has no denoiser"
+        """Pipelines that compute guidance the other way; one that is not known may have something to change."""
+        pipeline = model.pipeline_class
+        if not denoisers(model.component_names()):
+            return "it has no denoiser"
+        if model.defaults.guidance <= 1 or pipeline.startswith(_DISTILLED):
+            return "its native guidance takes one call of one branch"
+        if self.mode == "sequential":
+            return "its pipeline computes one branch per call anyway" if pipeline.startswith(_APART) else None
+        if pipeline.startswith(_TOGETHER):
+            return "its pipeline computes both branches in one call anyway"
+        if pipeline.startswith(_NEW_TENSORS):
+            return (
+                "its pipeline makes the timesteps anew for each call, so that a second call is not recognised"
+            )
+        return None
 
     @property
     def changes_calls(self) -> bool:
