@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from workbench.cost._trace import ENTER, RUN, Trace
+from workbench.cost._trace import Trace
 from workbench.cost.rehearsal import Target, components_of, rehearse
 from workbench.models import ModelSpec, Workload
 from workbench.models._build import build_meta_pipeline, call_kwargs
@@ -25,27 +24,26 @@ def why_not(spec: ModelSpec, workload: Workload) -> str | None:
             trace, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target("cpu"))
     except Exception as error:  # noqa: BLE001  # whatever a constructor or a forward raises is an answer: it does not work
         return sentence(error)
-    parts = components_of(pipe)
-    idle = [name for name, flops in _flops(trace).items() if flops < _USED * _count(parts[name])]
-    return f"{idle[0]} is called and computes next to nothing: the clip is too small for it" if idle else None
+    idle = [name for name, share in _shares(components_of(pipe), trace).items() if share < _USED]
+    return f"{idle[0]} is called and hardly used: the clip is too small for it" if idle else None
 
 
 _USED = 0.1
-"""FLOPs per parameter below which most of a network was not used: a matrix takes two per parameter and token, a kernel more."""
+"""Share of a network's parameters that a call uses at least: an autoencoder that only decodes uses half of them."""
 
 
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _flops(trace: Trace) -> Counter[str]:
-    """Component that was called -> its FLOPs."""
-    found: Counter[str] = Counter()
-    for event in trace.events:
-        if event[0] == ENTER:
-            found[event[4].split(".")[0]] += event[1].flops
-        elif event[0] == RUN and event[2]:
-            found[event[2].split(".")[0]] += event[1].flops
+def _shares(parts: Mapping[str, nn.Module], trace: Trace) -> dict[str, float]:
+    """Component that was called -> share of its parameters in layers that ran."""
+    ran = {path for path, _, _ in trace.walk()}
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(path.split(".")[0] for path in ran if path):
+        counts = {
+            path: sum(parameter.numel() for parameter in module.parameters(recurse=False))
+            for path, module in parts[name].named_modules(prefix=name)
+        }
+        found[name] = sum(count for path, count in counts.items() if path in ran) / (
+            sum(counts.values()) or 1
+        )
     return found
 
 

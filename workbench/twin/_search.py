@@ -14,8 +14,8 @@ from workbench.twin._moves import Changes, Move, moves_of
 Check = Callable[[ModelSpec, Workload], str | None]
 """None if the pipeline makes the workload, else what stopped it."""
 
-_CLIPS = ((64, 96, 8), (128, 192, 8), (256, 384, 16), (320, 320, 24))
-"""Height and width to try, in pixels, and the least frames; the last one is a tile of the largest autoencoder that needs whole tiles."""
+_CLIPS = ((64, 96, 8), (128, 192, 8), (160, 160, 24), (256, 384, 16), (320, 320, 24))
+"""Height and width to try, in pixels, and the least frames: 24 are a tile of Allegro's autoencoder, which decodes whole tiles only."""
 _LATENT_FRAMES = 3
 _STEPS = 2
 
@@ -128,11 +128,14 @@ def _small(spec: ModelSpec) -> Iterator[Workload]:
 
 
 def _extents(spec: ModelSpec, leaves: Sequence[Leaf], workload: Workload) -> Changes:
-    """Sizes of the native workload that a configuration repeats, for the tables of its positions and for its tiles."""
+    """Sizes of the native workload that a configuration repeats, for the tables of its positions; tiles no larger than the clip."""
     native = spec.defaults
     found: dict[Place, Value] = {}
     for leaf in leaves:
-        if leaf.kind != "extent" or not isinstance(leaf.value, int) or leaf.value < 2:
+        if leaf.kind != "extent" or leaf.number < 2:
+            continue
+        if leaf.in_autoencoder and "size" in leaf.words:
+            found[leaf.place] = min(leaf.number, workload.height, workload.width)
             continue
         for words, old, new in (
             ({"height", "size"}, native.height, workload.height),
@@ -140,8 +143,8 @@ def _extents(spec: ModelSpec, leaves: Sequence[Leaf], workload: Workload) -> Cha
             ({"frames", "length"}, native.frames, workload.frames),
             ({"frames", "length"}, _latent(spec, native.frames), _latent(spec, workload.frames)),
         ):
-            if words & set(leaf.words) and old % leaf.value == 0 and new * leaf.value % old == 0:
-                found[leaf.place] = new * leaf.value // old
+            if words & set(leaf.words) and old % leaf.number == 0 and new * leaf.number % old == 0:
+                found[leaf.place] = new * leaf.number // old
                 break
     return found
 

@@ -16,7 +16,7 @@ from workbench.twin._leaves import Place, Value, changed
 from workbench.twin._search import search
 from workbench.twin._weights import fill
 
-FORMAT = 7
+FORMAT = 10
 """Raised when another search may find another twin, so that kept ones are not read."""
 
 
