@@ -10,6 +10,7 @@ from workbench.techniques import (
     Attention,
     Cache,
     Cfg,
+    DecodeChunks,
     Dtype,
     Offload,
     Quantization,
@@ -21,6 +22,7 @@ from workbench.techniques import (
 )
 from workbench.techniques._kinds import is_installed
 from workbench.testing import contract
+from workbench.testing.toys import Toy
 
 
 def both(kind: str) -> Quantization:
@@ -75,8 +77,29 @@ def name(technique: AbstractTechnique) -> str:
     return Settings.of([technique]).canonical()
 
 
+FEWER_AT_A_TIME = DecodeChunks(frames=2)
+"""Not for the miniature: its autoencoder takes a clip as a whole. Latte's takes frames."""
+
+
+class Decoded(Toy):
+    """A toy whose frames are decoded."""
+
+    def call_kwargs(self, settings, **more):
+        return {**super().call_kwargs(settings, **more), "output_type": "pt"}
+
+
+@pytest.fixture(scope="module")
+def latte():
+    return Decoded("latte")
+
+
+def test_decoding_fewer_frames_at_a_time_keeps_the_contract(latte):
+    contract.assert_restores(latte, FEWER_AT_A_TIME)
+    contract.assert_predicts(latte, FEWER_AT_A_TIME)
+
+
 def test_every_technique_has_a_row():
-    assert {type(technique) for technique in INSTANCES} == set(ALL)
+    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME)} == set(ALL)
 
 
 @pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)

@@ -48,8 +48,10 @@ TEXT_QUANTIZATIONS = ("none", "int8wo", "fp8_storage")
 DENOISER_QUANTIZATIONS = ("none", "int8wo", "fp8_storage", "nf4")
 STEP_FRACTIONS = (1.0, 0.8, 0.6, 0.5)
 """Of the workload's steps: the guide that `techniques/steps.py` cites puts the balance at 25-30 of 50."""
-WINDOW_FRACTIONS = (0.5,)
+WINDOW_FRACTIONS = (0.5, 0.25)
 """Of the clip's frames: the window of temporal chunks; the overlap is a quarter of the window."""
+LONG_CLIP_TOKENS = 100_000
+"""Tokens of a clip from which on the smaller window is tried: each window costs planning time, and only such clips need it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +176,10 @@ def _step_counts(workload: Workload) -> tuple[int, ...]:
 def _windows(spec: ModelSpec, workload: Workload) -> tuple[int, ...]:
     """Windows in video frames of the form that the model makes, shorter than the clip."""
     latent = _latent_frames(spec, workload.frames)
-    windows = (_frames(spec, max(2, round(latent * fraction))) for fraction in WINDOW_FRACTIONS)
+    multiple = spec.size_multiple
+    tokens = latent * (workload.height // multiple) * (workload.width // multiple)
+    fractions = WINDOW_FRACTIONS if tokens > LONG_CLIP_TOKENS else WINDOW_FRACTIONS[:1]
+    windows = (_frames(spec, max(2, round(latent * fraction))) for fraction in fractions)
     return tuple(window for window in windows if window < workload.frames)
 
 
