@@ -184,12 +184,11 @@ def test_the_real_pipeline_does_what_was_predicted(
 ) -> None:
     """Real classes with random weights, run on the CPU: the same ops in the same order, and after each the same bytes alive."""
     spec = shrink(get(name).with_dtypes(dict.fromkeys(get(name).component_names(), "fp32")))
-    frames = 34 if name.startswith("framepack") else 5
-    workload = Workload.for_model(spec, frames=frames, height=32, width=32, steps=2)
+    # below 128 pixels FramePack's image is small enough to keep its values and with them its layout, which 3-D convolutions on a CPU lose
+    frames, size = (34, 128) if name.startswith("framepack") else (5, 32)
+    workload = Workload.for_model(spec, frames=frames, height=size, width=size, steps=2)
     torch.manual_seed(0)
-    real = assemble(
-        spec, {part.name: construct(part).eval().requires_grad_(False) for part in spec.components}
-    )
+    real = assemble(spec, {part.name: construct(part).eval() for part in spec.components})
     real.set_progress_bar_config(disable=True)
     weightless = build_meta_pipeline(spec)
     ran = record(real, call_kwargs(spec, workload, real))
