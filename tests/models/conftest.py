@@ -220,7 +220,7 @@ def runs_as_rehearsed() -> Callable[..., None]:
         workload = Workload.for_model(spec, **values)
         torch.manual_seed(0)
         real = assemble(
-            spec, {part.name: construct(part).eval().requires_grad_(False) for part in spec.components}
+            spec, {part.name: construct(part).eval() for part in spec.components}
         )
         real.set_progress_bar_config(disable=True)
         hollow = assemble(spec, {part.name: build_component(spec, part.name) for part in spec.components})

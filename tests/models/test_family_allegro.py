@@ -12,7 +12,7 @@ from workbench._rehearsing import Rehearsing, Workshop
 from workbench.models import Workload, get
 from workbench.models._build import build_component, build_meta_pipeline
 from workbench.search.space import Space
-from workbench.techniques import Settings
+from workbench.techniques import Settings, VaeSlicing
 
 NAME = "allegro"
 SMALL = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +136,17 @@ def test_limits_are_those_of_the_positions(name, frames, size):
 def test_the_tiles_of_its_own_vae_do_nothing_and_are_refused():
     with pytest.raises(SettingsError, match="never reads"):
         wb.estimate(PREDICT1, {"vae_tiling": {}}, "rtx-4090")
+
+
+def test_a_weightless_vae_leaves_the_wavelets_of_its_module_to_real_ones():
+    code = (
+        "from workbench.models import get;"
+        "from workbench.models._build import build_component;"
+        f"vae = build_component(get({PREDICT1!r}), 'vae');"
+        "from diffusers.models.autoencoders.autoencoder_kl_cosmos import _WAVELETS;"
+        "assert vae.decoder.unpatch_embed.wavelets.is_meta and not _WAVELETS['haar'].is_meta"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", [PREDICT1, PREDICT2])
