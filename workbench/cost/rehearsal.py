@@ -135,10 +135,15 @@ def _cast(component: nn.Module, dtype: torch.dtype | None, memo: Memo | None) ->
 
 def record(pipe: DiffusionPipeline, kwargs: Mapping[str, Any]) -> Trace:
     """Runs `pipe(**kwargs)` for real and records it with the same instrument: the truth that a rehearsal is held against."""
+    return observe(pipe, kwargs)[0]
+
+
+def observe(pipe: DiffusionPipeline, kwargs: Mapping[str, Any]) -> tuple[Trace, Any]:
+    """Like `record`; gives what the pipeline returned too."""
     recorder = Recorder(hollow=False)
     with _pictures_read_once(), recorder, watched(recorder, components_of(pipe)):
-        pipe(**kwargs)
-    return recorder.trace(type(pipe).__name__)
+        output = pipe(**kwargs)
+    return recorder.trace(type(pipe).__name__), output
 
 
 def _for_target(memo: Memo | None, target: Target) -> Memo:

@@ -12,7 +12,7 @@ from torch import nn
 from workbench.cost._trace import Trace
 from workbench.cost.rehearsal import Target, components_of, rehearse
 from workbench.models import ModelSpec, Workload
-from workbench.models._build import build_meta_pipeline, call_kwargs
+from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
 from workbench.twin._sentence import sentence
 
 
@@ -21,6 +21,7 @@ def why_not(spec: ModelSpec, workload: Workload) -> str | None:
     try:
         with silent():
             pipe = build_meta_pipeline(spec)
+            set_guidance(workload, pipe)
             trace, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target("cpu"))
     except Exception as error:  # noqa: BLE001  # whatever a constructor or a forward raises is an answer: it does not work
         return sentence(error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
-from workbench._errors import RehearsalError, WorkloadError
+from workbench._errors import RehearsalError
 from workbench.models import ModelSpec, Workload
 from workbench.twin._leaves import Leaf, Place, Value, changed, leaves_of
 from workbench.twin._moves import Changes, Move, moves_of
@@ -14,7 +15,7 @@ from workbench.twin._moves import Changes, Move, moves_of
 Check = Callable[[ModelSpec, Workload], str | None]
 """None if the pipeline makes the workload, else what stopped it."""
 
-_CLIPS = ((64, 96, 8), (128, 192, 8), (160, 160, 24), (256, 384, 16), (320, 320, 24))
+_CLIPS = ((64, 96, 8), (64, 96, 24), (128, 192, 8), (160, 160, 24), (256, 384, 16), (320, 320, 24))
 """Height and width to try, in pixels, and the least frames: 24 are a tile of Allegro's autoencoder, which decodes whole tiles only."""
 _LATENT_FRAMES = 3
 _STEPS = 2
@@ -31,42 +32,70 @@ class Found:
     kept: tuple[str, ...]
     """What could not be made small, one sentence each."""
     checks: int
-    """How often the pipeline was asked."""
+    """How often the pipeline was asked, for earlier clips too."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "changes": [[name, list(path), value] for (name, path), value in self.changes.items()],
+            "workload": self.workload.to_json(),
+            "kept": list(self.kept),
+            "checks": self.checks,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], spec: ModelSpec) -> Found:
+        """The inverse of `to_json`; `spec` is the model without its limits."""
+        changes: Changes = {
+            (name, tuple(path)): tuple(value) if isinstance(value, list) else value
+            for name, path, value in data["changes"]
+        }
+        workload = Workload.from_json(data["workload"], spec)
+        return cls(changes, workload, tuple(data["kept"]), data["checks"])
 
 
-def search(spec: ModelSpec, check: Check) -> Found:
-    """The smallest configuration that the moves lead to; the same model always gets the same one.
+def candidates(spec: ModelSpec, check: Check) -> Iterator[Found]:
+    """The smallest configuration that the moves lead to, for one short clip after the other; a model always gets the same ones.
 
     All moves are tried at once. Where the pipeline refuses, half of them are, and so on: a move that fails alone is tried with its
     milder options, and left out if none works. The native sizes of positions and tiles follow the clip, unless the pipeline minds.
 
     Raises:
-        RehearsalError: the pipeline does not even make a small workload as it is; the message says why.
+        RehearsalError: the pipeline makes none of the clips, not even as it is; the message says why.
     """
     return _Search(spec, check).run()
 
 
+def unlimited(spec: ModelSpec) -> ModelSpec:
+    """The model without the limits that its positions set: a twin's positions follow its clip, and its pipeline says if they do not."""
+    return replace(spec, only_frames=(), only_size=None, max_frames=None, max_size=None)
+
+
 class _Search:
     def __init__(self, spec: ModelSpec, check: Check) -> None:
-        self.spec, self._check = spec, check
+        self.spec, self._check = unlimited(spec), check
         self.leaves = leaves_of(spec)
         self.moves = moves_of(self.leaves)
-        self.workload = Workload.for_model(spec)
+        self.workload = Workload.for_model(self.spec)
         self.checks = 0
         self.kept: list[str] = []
 
-    def run(self) -> Found:
-        refusals = []
+    def run(self) -> Iterator[Found]:
+        refusals, is_found = [], False
         for workload, extents in self._workloads():
-            self.workload = workload
+            self.workload, self.kept = workload, []
             for start, levels in self._starts():
                 changes = {**extents, **_joined(start, levels)}
                 refusal = self._refusal(changes)
                 if refusal is None:
+                    is_found = True
                     rest = [move for move in self.moves if move not in start]
-                    return Found(self._settled(rest, changes), workload, tuple(self.kept), self.checks)
-            refusals.append(refusal)
-        raise RehearsalError(f"{self.spec.name} has no tiny twin: {refusals[0] if refusals else 'no clip'}")
+                    yield Found(self._settled(rest, changes), workload, tuple(self.kept), self.checks)
+                    break
+            else:
+                refusals.append(refusal)
+        if not is_found:
+            raise RehearsalError(f"{self.spec.name} has no tiny twin: {refusals[0]}")
 
     def _workloads(self) -> Iterator[tuple[Workload, Changes]]:
         for workload in _small(self.spec):
@@ -119,12 +148,8 @@ def _small(spec: ModelSpec) -> Iterator[Workload]:
     first = factor * (_LATENT_FRAMES - spec.frame_remainder) + spec.frame_remainder
     for height, width, least in (*_CLIPS, (native.height, native.width, first)):
         sizes = {"height": -(-height // multiple) * multiple, "width": -(-width // multiple) * multiple}
-        for frames in (*(n for n in range(first, native.frames, factor) if n >= least), native.frames):
-            try:
-                yield Workload.for_model(spec, frames=frames, steps=_STEPS, **sizes)
-            except WorkloadError:  # the model has a list of lengths or sizes of its own
-                continue
-            break
+        frames = next((n for n in range(first, native.frames, factor) if n >= least), native.frames)
+        yield Workload.for_model(spec, frames=frames, steps=_STEPS, **sizes)
 
 
 def _extents(spec: ModelSpec, leaves: Sequence[Leaf], workload: Workload) -> Changes:

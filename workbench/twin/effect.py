@@ -23,18 +23,16 @@ from torch import Tensor
 from workbench._errors import InputError
 from workbench._store import Store
 from workbench.cost import Residency
-from workbench.cost._calls import watched
-from workbench.cost._recorder import Recorder
 from workbench.cost._trace import Op
-from workbench.cost.rehearsal import Target, components_of, rehearse
+from workbench.cost.rehearsal import Target, components_of, observe, rehearse
 from workbench.cost.weigh import weigh
 from workbench.models import ModelSpec, Workload
-from workbench.models._build import build_meta_pipeline, call_kwargs
+from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
 from workbench.techniques import Settings, apply_all
 from workbench.twin._check import silent
 from workbench.twin._sentence import sentence
 from workbench.twin._snapshot import hooked_modules, snapshot
-from workbench.twin._twin import Twin, twin_of
+from workbench.twin._twin import Twin, tensors_of, twin_of
 
 STEPS = 8
 """Denoising steps of a run: caches wait for a few before they skip one."""
@@ -192,7 +190,7 @@ class Bench:
         )
         if changed := sorted(places):
             return f"{changed[0]} is {after.get(changed[0])!r}, was {before.get(changed[0])!r}"
-        again = _outputs(self.pipe(**self._kwargs(self.pipe, Settings(), changes=changes)))
+        again = tensors_of(self.pipe(**self._kwargs(self.pipe, Settings(), changes=changes)))
         return None if _difference(plain.output, again) == 0 else "the output is another one afterwards"
 
     def _traced(
@@ -210,6 +208,7 @@ class Bench:
         with silent():
             pipe = build_meta_pipeline(self.spec)
             native = Workload.for_model(self.spec, **changes)
+            set_guidance(native, pipe)
         return _differing(
             pipe, _KERNELS[0], settings, lambda used: used.call_kwargs(call_kwargs(self.spec, native, pipe))
         )
@@ -272,10 +271,8 @@ def _refusal(spec: ModelSpec, settings: Settings) -> str | None:
 
 def _observed(pipe: Any, kwargs: dict[str, Any]) -> Sighting:
     """Runs a pipeline with weights under the instrument that rehearsals use."""
-    recorder = Recorder(hollow=False)
-    with recorder, watched(recorder, components_of(pipe)):
-        result = pipe(**kwargs)
-    return _sighting(pipe, recorder.trace(type(pipe).__name__), _outputs(result))
+    trace, result = observe(pipe, kwargs)
+    return _sighting(pipe, trace, tensors_of(result))
 
 
 def _foreseen(pipe: Any, kwargs: dict[str, Any], kernel: str) -> Sighting:
@@ -292,17 +289,6 @@ def _sighting(pipe: Any, trace: Any, output: tuple[Tensor, ...]) -> Sighting:
         hooks=hooked_modules(pipe),
         output=output,
     )
-
-
-def _outputs(result: Any) -> tuple[Tensor, ...]:
-    """Every tensor of a pipeline's result."""
-    if isinstance(result, Tensor):
-        return (result.detach().float(),)
-    if isinstance(result, Mapping):
-        return tuple(tensor for item in result.values() for tensor in _outputs(item))
-    if isinstance(result, (list, tuple)):
-        return tuple(tensor for item in result for tensor in _outputs(item))
-    return ()
 
 
 def _what_changed(plain: Sighting, seen: Sighting, moves: bool) -> str:
