@@ -223,9 +223,7 @@ def _tiny(spec: ModelSpec) -> Workload:
 def test_a_small_one_runs_as_rehearsed(name):
     spec = small(name)
     torch.manual_seed(0)
-    real = assemble(
-        spec, {part.name: construct(part).eval().requires_grad_(False) for part in spec.components}
-    )
+    real = assemble(spec, {part.name: construct(part).eval() for part in spec.components})
     real.set_progress_bar_config(disable=True)
     ran = record(real, call_kwargs(spec, _tiny(spec), real))
     hollow = assemble(spec, {part.name: build_component(spec, part.name) for part in spec.components})
