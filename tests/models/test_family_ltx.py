@@ -79,7 +79,7 @@ def test_parameter_counts_are_the_published_ones(name):
 
 
 def test_peak_of_the_whole_pipeline_is_the_published_one():
-    # 17.75 GiB allocated, 121x512x768, bf16, everything resident, VAE not tiled
+    # 17.75 GiB allocated, bf16, everything resident, VAE not tiled: quoted in this project's design notes, not re-read
     cost = wb.estimate("ltx-video", device="h100-80gb")
     assert (cost.workload.frames, cost.workload.height, cost.workload.width) == (121, 512, 768)
     assert cost.price.peak_allocated_bytes / GIB == pytest.approx(17.75, rel=0.005)
