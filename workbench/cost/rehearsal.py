@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 _CASTING = ("diffusers.models.modeling_utils", "There are modules in ")
 """diffusers warns of every `to(dtype)`, those of its own pipelines too."""
+_SCHEDULE = (
+    "diffusers.schedulers.scheduling_flow_match_euler_discrete",
+    "`timesteps` were passed without `sigmas`",
+)
+"""Its scheduler warns of the timesteps that diffusers' own `LTXConditionPipeline` gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def _weightless(pipe: DiffusionPipeline) -> Iterator[None]:
     with (
         mock.patch.object(type(pipe), "_execution_device", device),
         _pictures_read_once(),
-        without_lines(_CASTING),
+        without_lines(_CASTING, _SCHEDULE),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # of the pipeline's own code, for whoever runs it
