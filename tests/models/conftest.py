@@ -186,8 +186,9 @@ _ONE_NUMBER = 8
 def rehearsed() -> Callable[..., Rehearsing]:
     """A function that rehearses a row of the catalogue at a workload."""
 
-    def rehearse_row(name: str, settings: Settings = Settings(), **workload: float) -> Rehearsing:
-        return Rehearsing(Workshop(get(name), Workload.for_model(name, **workload)), settings)
+    def rehearse_row(name: str, settings: Settings | None = None, **workload: float) -> Rehearsing:
+        workshop = Workshop(get(name), Workload.for_model(name, **workload))
+        return Rehearsing(workshop, settings if settings is not None else Settings())
 
     return rehearse_row
 

@@ -140,7 +140,7 @@ class _Lowering:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        kernel = self._kernel(query, value, attn_mask, enable_gqa)
+        kernel = self._kernel(query, key, value, attn_mask, enable_gqa)
         if kernel == "math":
             return _sdpa(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
@@ -179,16 +179,19 @@ class _Lowering:
         )[0]
         return out[..., :head_dim] if head_dim % 8 else out
 
-    def _kernel(self, query: Tensor, value: Tensor, mask: Tensor | None, gqa: bool) -> str:
+    def _kernel(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, gqa: bool) -> str:
         if query.dim() != 4 or query.shape[-1] != value.shape[-1]:
             return "math"
         forced = _forced_kernel()
         if forced == "math":
             return "math"
+        dense = all(t.stride(-1) == 1 for t in (query, key, value))  # check_last_dim_stride_equals_1_dense
         if self.target == "cpu":  # whose kernel takes masks of 2 or 4 dimensions (check_attn_mask_shape)
-            return "cpu" if mask is None or mask.dim() in (2, 4) else "math"
+            return "cpu" if dense and (mask is None or mask.dim() in (2, 4)) else "math"
         if forced is not None:
             return forced
+        if not dense or (mask is not None and mask.stride(-1) != 1):
+            return "math"
         if self.attention == "math" or (self.attention == "efficient_sm7x" and query.dtype == torch.bfloat16):
             return "math"
         half = query.dtype in _HALF
