@@ -220,9 +220,7 @@ def runs_as_rehearsed() -> Callable[..., None]:
     ) -> None:
         workload = Workload.for_model(spec, **values)
         torch.manual_seed(0)
-        real = assemble(
-            spec, {part.name: construct(part).eval() for part in spec.components}
-        )
+        real = assemble(spec, {part.name: construct(part).eval() for part in spec.components})
         real.set_progress_bar_config(disable=True)
         hollow = assemble(spec, {part.name: build_component(spec, part.name) for part in spec.components})
         with torch.no_grad(), warnings.catch_warnings():

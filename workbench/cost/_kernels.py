@@ -109,7 +109,9 @@ def describe(
         return Op(
             name, "attention", dtype, flops, read, written, (batch, heads, num_queries, num_keys, head_dim)
         )
-    if base == "_safe_softmax":  # softmax, isneginf to a mask, all, and where in place (torch 2.13, attention.cpp)
+    if (
+        base == "_safe_softmax"
+    ):  # softmax, isneginf to a mask, all, and where in place (torch 2.13, attention.cpp)
         mask = outputs[0].numel()
         return Op(name, "memory", dtype, 0, 3 * read + mask, 2 * written + mask, workspace_bytes=mask)
     return Op(name, "memory", dtype, 0, read, written)

@@ -69,7 +69,9 @@ def build_component(spec: ModelSpec, name: str, device: str = "meta") -> torch.n
         UnknownNameError: the model has no component of that name.
     """
     part = spec.component(name)
-    component_class(part)  # imports its module first: tensors of the module itself (Cosmos: wavelets) stay where real models need them
+    component_class(
+        part
+    )  # imports its module first: tensors of the module itself (Cosmos: wavelets) stay where real models need them
     with torch.device(device):
         module = construct(part)
     _cast_as_loading_does(module, part.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from workbench.techniques._backends import BACKENDS
+from workbench.techniques._backends import BACKENDS, MASKED, WITHOUT_CHOICE
 from workbench.techniques._checks import check_choice, denoisers
 from workbench.techniques._technique import EXACT, UNKNOWN, AbstractTechnique, Effect, Handle
 
@@ -53,6 +53,11 @@ class Attention(AbstractTechnique):
         names = denoisers(model.component_names())
         if not names:
             return "it has no denoiser"
+        for kind in (model.component(name).class_name for name in names):
+            if kind in WITHOUT_CHOICE and self.backend != "native":
+                return f"its denoiser, {kind}, calls PyTorch's attention itself and has no choice of backends"
+            if kind in MASKED and not backend.takes_masks:
+                return f"its denoiser, {kind}, masks the prompt's padding, and the backend {self.backend} takes no masks"
         if device is None:
             return None
         has = device.compute_capability
