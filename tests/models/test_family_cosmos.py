@@ -17,6 +17,7 @@ from workbench.models import Workload, get
 from workbench.models._build import build_component, build_meta_pipeline
 from workbench.models._standins import StandInTransforms
 from workbench.models.cosmos import ROWS
+from workbench.techniques import Settings
 
 NAMES = [spec.name for spec in ROWS]
 PREDICT1, PREDICT2, PREDICT25 = NAMES
@@ -136,6 +137,14 @@ def test_limits_are_those_of_the_positions(name, frames, size):
 def test_the_tiles_of_its_own_vae_do_nothing_and_are_refused():
     with pytest.raises(SettingsError, match="never reads"):
         wb.estimate(PREDICT1, {"vae_tiling": {}}, "rtx-4090")
+
+
+def test_scores_of_the_vae_of_predict1_lie_in_memory(rehearsed):
+    run = rehearsed(PREDICT1, frames=33, height=704, width=1280, steps=1)
+    key = next(key for key, call in run.calls.items() if call.component == "vae")
+    summary = run.summary(Settings(), "vae", key, "flash")
+    scores = ((33 - 1) // 8 + 1) * (704 // 8 * 1280 // 8) ** 2 * 4  # in fp32, before and after the softmax
+    assert summary.peak_bytes == pytest.approx(2 * scores, rel=0.3)
 
 
 def test_a_weightless_vae_leaves_the_wavelets_of_its_module_to_real_ones():

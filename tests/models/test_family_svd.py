@@ -102,6 +102,11 @@ def test_its_vae_has_no_tiles():
         wb.estimate(NAMES[0], {"vae_tiling": {}}, "rtx-4090")
 
 
+def test_its_vae_has_no_slices():
+    with pytest.raises(SettingsError, match="vae_slicing needs a VAE with enable_slicing"):
+        wb.estimate(Workload.for_model(NAMES[0], steps=1, batch=2), {"vae_slicing": {}}, "rtx-4090")
+
+
 def test_decoding_in_chunks_needs_less():
     workload = Workload.for_model(NAMES[0], steps=1)
     whole = wb.estimate(workload, device="h100-80gb")

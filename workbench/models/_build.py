@@ -69,9 +69,7 @@ def build_component(spec: ModelSpec, name: str, device: str = "meta") -> torch.n
         UnknownNameError: the model has no component of that name.
     """
     part = spec.component(name)
-    component_class(
-        part
-    )  # imports its module first: tensors of the module itself (Cosmos: wavelets) stay where real models need them
+    component_class(part)  # imported first: its module's own tensors (Cosmos: wavelets) serve real models too
     with torch.device(device):
         module = construct(part)
     _cast_as_loading_does(module, part.dtype)

@@ -84,6 +84,9 @@ ALLEGRO = ModelSpec(
     call={"max_sequence_length": 512},
     always_tiled=True,
     parameters={"text_encoder": T5_XXL_PARAMETERS, "transformer": 2.772e9, "vae": 0.175e9},
+    remarks=(
+        "its VAE decodes whole tiles only: what is beyond 24 + 16k frames, 320 + 200k rows and 320 + 240k columns stays black",
+    ),
     sources=(
         f"frames, size, steps, guidance and fps: {_CODE} single_inference.py",
         f"vae: {_CODE} README.md, 175 M",

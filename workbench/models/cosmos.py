@@ -21,6 +21,10 @@ _PATCH = 16
 _GUARDRAIL = "the networks of the safety checker (cosmos_guardrail), without which the pipeline refuses to run, are not counted"
 _TORCHVISION = "running the pipeline needs torchvision, which resizes the padding mask"
 _REMARKS = (_GUARDRAIL, _TORCHVISION)
+_SCORES = (
+    "its VAE gives attention operands that PyTorch's fused kernels refuse (channels are not adjacent), so that the scores of every frame "
+    "lie in memory during the decode, in fp32"
+)
 
 _T5_11B = ComponentSpec(
     name="text_encoder",
@@ -130,6 +134,7 @@ def _row(
     parameters: Mapping[str, float],
     sources: tuple[str, ...],
     inputs: tuple[str, ...] = (),
+    remarks: tuple[str, ...] = (),
 ) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -147,7 +152,7 @@ def _row(
         max_size=max_size,
         call={"max_sequence_length": 512},
         inputs=inputs,
-        remarks=_REMARKS,
+        remarks=(*_REMARKS, *remarks),
         parameters=parameters,
         sources=(_CALL, *sources),
     )
@@ -210,6 +215,7 @@ PREDICT1_7B = _row(
     sources=(
         "transformer: hub repository calcuis/cosmos, Cosmos-1_0-Diffusion-7B-Text2World_fp8_e4m3fn.safetensors, 7.24 GB at one byte each",
     ),
+    remarks=(_SCORES,),
 )
 
 _SCHEDULER_2 = SchedulerSpec(

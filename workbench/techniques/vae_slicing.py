@@ -38,7 +38,7 @@ class VaeSlicing(AbstractTechnique):
     def apply(self, pipe: DiffusionPipeline) -> Handle:
         """Turns slicing on; the handle turns it off if it was off."""
         vae = pipe.components.get("vae")
-        if vae is None or not callable(getattr(vae, "enable_slicing", None)):
+        if not hasattr(vae, "use_slicing"):  # every VAE of diffusers has enable_slicing, which looks for this
             raise SettingsError(
                 f"vae_slicing needs a VAE with enable_slicing, and {type(pipe).__name__} has none"
             )
