@@ -10,7 +10,7 @@ import pytest
 from workbench._errors import InputError
 from workbench.measurement._pipelines import open_pipeline, spec_of
 from workbench.miniature import save_tiny
-from workbench.models import get, names
+from workbench.models import get
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +30,13 @@ def test_tiny_and_a_saved_folder_are_found(folder):
     assert type(pipe).__name__ == "WanPipeline" and pipe.transformer.config.num_layers == 3
 
 
-def test_a_folder_of_no_catalogue_model(folder, tmp_path):
+def test_a_folder_of_no_catalogue_model_is_a_model_of_its_own(folder, tmp_path):
     other = shutil.copytree(folder, tmp_path / "other")
     config = json.loads((other / "transformer" / "config.json").read_text())
     (other / "transformer" / "config.json").write_text(json.dumps({**config, "num_layers": 7}))
-    wan = ", ".join(name for name in names() if get(name).pipeline_class == "WanPipeline")
-    assert message(other) == (
-        f"the pipeline in {str(other)!r} is of no model in the catalogue: its class is WanPipeline, "
-        f"and its configuration is of none of that class ({wan})"
-    )
+    spec = spec_of(other)
+    assert spec.name == str(other.resolve()) and spec.pipeline_class == "WanPipeline"
+    assert spec.component("transformer").config["num_layers"] == 7
 
 
 def test_names_that_are_no_pipeline_here(tmp_path):
@@ -52,13 +50,14 @@ def test_names_that_are_no_pipeline_here(tmp_path):
     (tmp_path / "model_index.json").write_text("{")
     assert message(tmp_path).startswith(f"{str(tmp_path / 'model_index.json')!r} cannot be read as JSON: ")
     (tmp_path / "model_index.json").write_text("[]")
-    assert message(tmp_path) == f"{str(tmp_path / 'model_index.json')!r} must hold a JSON object"
+    assert message(tmp_path) == f"{str(tmp_path / 'model_index.json')!r} must hold a JSON object, got list"
 
 
-def test_a_model_that_needs_an_image(folder, tmp_path, monkeypatch):
-    from workbench.measurement import _pipelines
-
-    monkeypatch.setattr(_pipelines, "_spec_of_folder", lambda _: get("wan2.1-i2v-14b-480p"))
-    assert message("some-folder") == (
-        "generate makes videos from text; wan2.1-i2v-14b-480p also needs an image, which generate does not take"
+def test_a_model_that_needs_a_video(folder, tmp_path):
+    other = shutil.copytree(folder, tmp_path / "other")
+    index = json.loads((other / "model_index.json").read_text())
+    members = {name: index[name] for name in ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")}
+    (other / "model_index.json").write_text(json.dumps({"_class_name": "WanVideoToVideoPipeline", **members}))
+    assert message(other) == (
+        f"generate makes videos from text; {other.resolve()} also needs video, which generate does not take"
     )

@@ -112,17 +112,18 @@ def _casts_watched(recorder: Recorder, component: nn.Module, name: str) -> Itera
 
 @contextlib.contextmanager
 def _shadowed(component: nn.Module, method: str, shadow: Any) -> Iterator[None]:
-    """Another function in the place of a method, on this instance, for as long as the context lasts."""
+    """Another function in the place of a method, on this instance, for as long as the context lasts, or until it is replaced itself:
+    accelerate takes away what it finds there when it puts its hooks on anew after a run."""
     shadow.is_watch = True  # so that the module's signature does not see it
     before = vars(component).get(method)
     object.__setattr__(component, method, shadow)
     try:
         yield
     finally:
-        if before is None:
+        if vars(component).get(method) is shadow:
             object.__delattr__(component, method)
-        else:
-            object.__setattr__(component, method, before)
+            if before is not None:
+                object.__setattr__(component, method, before)
 
 
 def weight_bytes(component: nn.Module) -> int:

@@ -36,7 +36,7 @@ def spec_of(model: str | Path) -> ModelSpec:
     spec = resolve_model(model)
     if spec.inputs:
         raise InputError(
-            f"generate makes videos from text; {spec.name} also needs an image, which generate does not take"
+            f"generate makes videos from text; {spec.name} also needs {' and '.join(spec.inputs)}, which generate does not take"
         )
     return spec
 

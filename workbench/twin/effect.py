@@ -22,13 +22,12 @@ from torch import Tensor
 
 from workbench._errors import InputError
 from workbench._store import Store
-from workbench.cost import Residency
 from workbench.cost._trace import Op
 from workbench.cost.rehearsal import Target, components_of, observe, rehearse
 from workbench.cost.weigh import weigh
 from workbench.models import ModelSpec, Workload
 from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
-from workbench.techniques import Settings, apply_all
+from workbench.techniques import Offload, Settings, apply_all
 from workbench.twin._check import silent
 from workbench.twin._sentence import sentence
 from workbench.twin._snapshot import hooked_modules, snapshot
@@ -36,6 +35,17 @@ from workbench.twin._twin import Twin, tensors_of, twin_of
 
 STEPS = 8
 """Denoising steps of a run: caches wait for a few before they skip one."""
+
+UNTESTABLE = "not testable here"
+RUN, TRACED = "run on the CPU", "traced for CUDA"
+
+_NEEDED: Mapping[str, str] = {
+    "quantization": "weights",
+    "cache": "fewer FLOPs",
+    "steps": "FLOPs",
+    "offload": "hooks",
+}
+"""Technique -> the change without which it does nothing, whatever else it changes. Of the others, any but hooks alone is one."""
 
 _KERNELS = ("efficient", "flash")
 """Attention kernels under which a trace for CUDA is made: a technique that insists on one differs from the other."""
@@ -65,16 +75,16 @@ class Finding:
     settings: Mapping[str, Any]
     """Settings JSON."""
     verdict: str
-    """`acts`, `does nothing`, `fails` or `refused` (by `apply` itself, with a sentence)."""
-    where: str
-    """`run on the CPU`, `traced for CUDA` where no CPU can show it, or empty where nothing could be run."""
+    """`acts`, `does nothing`, `fails`, `refused` (by `apply` itself, with a sentence) or `not testable here`."""
     detail: str
     """What changed, or what went wrong, as a sentence."""
     refusal: str | None
     """What `applies_to` says against it; None if it accepts."""
-    restored: str | None
+    where: str = ""
+    """`run on the CPU`, `traced for CUDA` where no CPU can show it, or empty where nothing could be run."""
+    restored: str | None = None
     """None if removal put everything back, else what it did not."""
-    said: tuple[str, ...]
+    said: tuple[str, ...] = ()
     """The handle's report."""
     flops_ratio: float | None = None
     """FLOPs with it, divided by those without."""
@@ -91,6 +101,8 @@ class Finding:
     def disagreement(self) -> str | None:
         """None if `applies_to` is right and removal complete, else what we have to repair."""
         acts = self.verdict == "acts"
+        if self.verdict == UNTESTABLE:
+            return None
         if self.refusal is not None and acts:
             return f"refused, although it acts ({self.detail}): {self.refusal}"
         if self.refusal is None and not acts:
@@ -127,6 +139,9 @@ class Bench:
         """
         settings = Settings.parse(value)
         changes = {"steps": STEPS, **workload}
+        reason = _why_untestable(settings)
+        if reason is not None:
+            return self._finding(settings, verdict=UNTESTABLE, detail=reason)
         plain = self._baseline(changes)
         with silent(), _cpu_as_gpu(self.pipe):
             before = snapshot(self.pipe)
@@ -135,35 +150,29 @@ class Bench:
             restored = attempt.removal or self._left_behind(before, changes, plain)
         if restored is not None:
             self._pipe = None
-        finding = functools.partial(
-            Finding,
-            model=self.spec.name,
-            settings=settings.to_json(),
-            refusal=_refusal(self.spec, settings),
-            restored=restored,
-            said=attempt.said,
-        )
+        finding = functools.partial(self._finding, settings, restored=restored, said=attempt.said)
         if seen is None:
             verdict = "refused" if attempt.refused else "fails"
-            return finding(verdict=verdict, where="", detail=attempt.failure or "")
-        compared = _compared(plain, seen)
-        detail = _what_changed(plain, seen, settings.residency(self.spec) != Residency())
+            return finding(verdict=verdict, detail=attempt.failure or "")
+        ran = functools.partial(finding, where=RUN, **_compared(plain, seen))
         if not _finite(seen) and _finite(plain):
-            return finding(
-                verdict="fails", where="run on the CPU", detail="the output is not finite", **compared
-            )
-        if detail:
-            return finding(verdict="acts", where="run on the CPU", detail=detail, **compared)
+            return ran(verdict="fails", detail="the output is not finite")
+        changed = _changes(plain, seen)
+        if _is_action(settings, changed):
+            return ran(verdict="acts", detail=_said(changed))
         traced = self._traced(settings, changes)
         if isinstance(traced, str):
-            return finding(verdict="fails", where="traced for CUDA", detail=traced)
+            return finding(verdict="fails", where=TRACED, detail=traced)
         if traced is not None:
-            detail = _what_changed(*traced, moves=False)
-            return finding(verdict="acts", where="traced for CUDA", detail=detail, **_compared(*traced))
-        said = "; ".join(attempt.said)
-        return finding(
-            verdict="does nothing", where="run on the CPU, traced for CUDA", detail=said, **compared
-        )
+            return finding(
+                verdict="acts", where=TRACED, detail=_said(_changes(*traced)), **_compared(*traced)
+            )
+        detail = "; ".join((f"only {_said(changed)} changed",) * bool(changed) + attempt.said)
+        return ran(verdict="does nothing", where=f"{RUN}, {TRACED}", detail=detail)
+
+    def _finding(self, settings: Settings, **found: Any) -> Finding:
+        refusal = _refusal(self.spec, settings)
+        return Finding(model=self.spec.name, settings=settings.to_json(), refusal=refusal, **found)
 
     def _kwargs(self, pipe: Any, settings: Settings, *, changes: Mapping[str, Any]) -> dict[str, Any]:
         return settings.call_kwargs(self.twin.call_kwargs(pipe, **changes))
@@ -225,7 +234,7 @@ def _differing(
             seen = _foreseen(pipe, kwargs(settings), kernel)
     except Exception as error:  # noqa: BLE001  # whatever it raises is the finding
         return sentence(error)
-    return (plain, seen) if _what_changed(plain, seen, moves=False) else None
+    return (plain, seen) if _is_action(settings, _changes(plain, seen)) else None
 
 
 class _Attempt:
@@ -261,6 +270,14 @@ class _Attempt:
         return seen
 
 
+def _why_untestable(settings: Settings) -> str | None:
+    """Why no CPU can show what the settings do, and no trace either; None if one can."""
+    offload = settings.get("offload")
+    if isinstance(offload, Offload) and offload.stream and not torch.cuda.is_available():
+        return "diffusers fetches ahead on a CUDA stream, and this machine has no CUDA device"
+    return None
+
+
 def _refusal(spec: ModelSpec, settings: Settings) -> str | None:
     try:
         settings.check(spec)
@@ -291,18 +308,28 @@ def _sighting(pipe: Any, trace: Any, output: tuple[Tensor, ...]) -> Sighting:
     )
 
 
-def _what_changed(plain: Sighting, seen: Sighting, moves: bool) -> str:
-    """A phrase for each kind of change; empty if there is none. Hooks alone are a change only of what moves weights."""
-    difference = _difference(plain.output, seen.output)
-    phrases = {
-        "its ops": plain.ops != seen.ops,
-        f"FLOPs x {seen.flops / max(plain.flops, 1):.3g}": plain.flops != seen.flops,
-        f"weights x {seen.weight_bytes / max(plain.weight_bytes, 1):.3g}": plain.weight_bytes
-        != seen.weight_bytes,
-        "the output": bool(difference),
-        f"hooks on {seen.hooks - plain.hooks} modules": moves and seen.hooks > plain.hooks,
+def _changes(plain: Sighting, seen: Sighting) -> dict[str, str]:
+    """Kind of change -> a phrase for it, empty where another says it."""
+    flops, weights = seen.flops / max(plain.flops, 1), seen.weight_bytes / max(plain.weight_bytes, 1)
+    kinds = {
+        "ops": ("its ops", plain.ops != seen.ops),
+        "FLOPs": (f"FLOPs x {flops:.3g}", flops != 1),
+        "fewer FLOPs": ("", flops < 1),
+        "weights": (f"weights x {weights:.3g}", weights != 1),
+        "output": ("the output", _difference(plain.output, seen.output) != 0 and bool(plain.output)),
+        "hooks": (f"hooks on {seen.hooks - plain.hooks} modules", seen.hooks > plain.hooks),
     }
-    return ", ".join(phrase for phrase, holds in phrases.items() if holds)
+    return {kind: phrase for kind, (phrase, holds) in kinds.items() if holds}
+
+
+def _said(changed: Mapping[str, str]) -> str:
+    return ", ".join(phrase for phrase in changed.values() if phrase)
+
+
+def _is_action(settings: Settings, changed: Mapping[str, str]) -> bool:
+    """Whether the changes are those that the techniques in use are there for."""
+    needed = {_NEEDED[technique.id] for technique in settings.techniques if technique.id in _NEEDED}
+    return needed <= changed.keys() if needed else bool(changed.keys() - {"hooks"})
 
 
 def _compared(plain: Sighting, seen: Sighting) -> dict[str, Any]:
