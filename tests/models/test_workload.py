@@ -34,7 +34,7 @@ def test_the_default_model_is_wan_1_3b_at_480p():
 @pytest.mark.parametrize("name", names())
 def test_json_round_trip(name):
     spec = get(name)
-    frames = min(spec.only_frames, default=2 * spec.temporal_factor + spec.frame_remainder)
+    frames = (*spec.only_frames, 2 * spec.temporal_factor + spec.frame_remainder)[0]
     workload = Workload.for_model(name, frames=frames, steps=3, batch=min(2, spec.max_batch or 2))
     assert Workload.from_json(json.loads(json.dumps(workload.to_json()))) == workload
 

@@ -72,6 +72,7 @@ def build_component(spec: ModelSpec, name: str, device: str = "meta") -> torch.n
     component_class(part)  # imported first: its module's own tensors (Cosmos: wavelets) serve real models too
     with torch.device(device):
         module = construct(part)
+    torch.nn.Module.to(module, device)  # what was made from a tensor elsewhere, or by `torch.Tensor(...)`
     _cast_as_loading_does(module, part.dtype)
     return module.eval()
 
