@@ -158,7 +158,7 @@ def test_a_weightless_vae_leaves_the_wavelets_of_its_module_to_real_ones():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", [PREDICT1, PREDICT2])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_small_one_runs_as_rehearsed_op_for_op(name, narrowed, runs_as_rehearsed):
     spec = narrowed(name, **SMALL[name])
     spec = spec.with_dtypes(dict.fromkeys(spec.component_names(), "fp32"))
