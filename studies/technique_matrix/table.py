@@ -27,7 +27,8 @@ def write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
     lines = [
         "# Which technique acts on which model",
         "",
-        f"Made by `python studies/technique_matrix/run.py` on {date.today().isoformat()} with {_versions(rows)}. Each technique was applied",
+        f"Made by `python studies/technique_matrix/run.py` on {date.today().isoformat()} with {_versions(rows)}.",
+        "Each technique was applied",
         "to a tiny twin of the model (the same classes, small dimensions, random weights), the twin was run, compared with a run",
         "without, and run again after removal.",
         "",

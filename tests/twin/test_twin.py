@@ -11,18 +11,16 @@ import torch
 from workbench._errors import RehearsalError
 from workbench._store import Store
 from workbench.cost.rehearsal import components_of
-from workbench.models import ComponentSpec, get
+from workbench.models import get
 from workbench.twin import twin_of
 from workbench.twin._check import silent, why_not
 from workbench.twin._leaves import changed, leaves_of
-from workbench.twin._search import candidates
+from workbench.twin._search import TOO_SMALL, candidates
 from workbench.twin._twin import tensors_of
 
 MODELS = (
-    "wan2.2-i2v-a14b",  # two experts
     "hunyuanvideo-i2v",  # a language model with a vision tower inside
     "cogvideox-5b-i2v",  # learned positions of one size
-    "mochi-1-preview",
     "latte-1",  # lengths from a list
     "animatediff-motion-adapter-v1-5-3",  # a UNet that the pipeline puts together
 )
@@ -53,7 +51,7 @@ def test_a_twin_has_the_classes_and_runs_in_a_moment(bench, name):
 
 
 def test_a_twin_is_the_same_every_time():
-    spec = get("wan2.1-t2v-1.3b")
+    spec = get("ltx-video")
     first, second = (next(candidates(spec, why_not)) for _ in range(2))
     assert first == second
     twin = twin_of(spec)
@@ -98,18 +96,39 @@ def test_nested_configurations_are_changed_where_the_class_reads_them():
     assert (depth.number > 2, again.number) == (True, 2)
 
 
-def test_what_cannot_be_built_has_no_twin():
-    spec = get("wan2.1-t2v-1.3b")
-    broken = ComponentSpec(
-        name="transformer",
-        library="diffusers",
-        class_name="WanTransformer3DModel",
-        config={"in_channels": 7},
-        dtype="bf16",
-        source="made up",
+def refusing(*keys):
+    """A check that refuses every model in which one of these keys of the transformer has changed, and how often it was asked."""
+    before = dict(get("ltx-video").component("transformer").config)
+    asked = []
+
+    def check(spec, workload):
+        asked.append(spec)
+        config = spec.component("transformer").config
+        return next((f"{key} is wrong" for key in keys if config.get(key) != before.get(key)), None)
+
+    return check, asked
+
+
+def test_what_the_pipeline_refuses_is_left_as_it_is():
+    check, asked = refusing("num_layers")
+    found = next(candidates(get("ltx-video"), check))
+    assert found.kept == ("layers of transformer: num_layers is wrong",)
+    assert ("transformer", ("num_layers",)) not in found.changes
+    assert ("transformer", ("num_attention_heads",)) in found.changes
+    assert ("vae", ("layers_per_block",)) in found.changes
+    assert found.checks == len(asked) < 30
+
+
+def test_a_pipeline_that_refuses_everything_has_no_twin():
+    with pytest.raises(RehearsalError, match=r"^ltx-video has no tiny twin: never$"):
+        next(candidates(get("ltx-video"), lambda spec, workload: "never"))
+
+
+def test_a_larger_clip_is_tried_where_this_one_is_too_small():
+    found = next(
+        candidates(
+            get("ltx-video"),
+            lambda spec, workload: None if workload.height > 64 else f"not like this: {TOO_SMALL}",
+        )
     )
-    parts = tuple(broken if part.name == "transformer" else part for part in spec.components)
-    with pytest.raises(
-        RehearsalError, match=r"^broken has no tiny twin: RehearsalError: WanPipeline could not be run"
-    ):
-        twin_of(replace(spec, name="broken", components=parts))
+    assert found.workload.height == 128

@@ -13,6 +13,7 @@ from workbench.cost._trace import Trace
 from workbench.cost.rehearsal import Target, components_of, rehearse
 from workbench.models import ModelSpec, Workload
 from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
+from workbench.twin._search import TOO_SMALL
 from workbench.twin._sentence import sentence
 
 
@@ -26,7 +27,7 @@ def why_not(spec: ModelSpec, workload: Workload) -> str | None:
     except Exception as error:  # noqa: BLE001  # whatever a constructor or a forward raises is an answer: it does not work
         return sentence(error)
     idle = [name for name, share in _shares(components_of(pipe), trace).items() if share < _USED]
-    return f"{idle[0]} is called and hardly used: the clip is too small for it" if idle else None
+    return f"{idle[0]} is called and hardly used: {TOO_SMALL}" if idle else None
 
 
 _USED = 0.1

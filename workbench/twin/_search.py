@@ -18,6 +18,8 @@ Check = Callable[[ModelSpec, Workload], str | None]
 _CLIPS = ((64, 96, 8), (64, 96, 24), (128, 192, 8), (160, 160, 24), (256, 384, 16), (320, 320, 24))
 """Height and width to try, in pixels, and the least frames: 24 are a tile of Allegro's autoencoder, which decodes whole tiles only."""
 _LATENT_FRAMES = 3
+TOO_SMALL = "the clip is too small for it"
+"""How a refusal ends that a larger clip may change."""
 _STEPS = 2
 
 
@@ -81,21 +83,36 @@ class _Search:
         self.kept: list[str] = []
 
     def run(self) -> Iterator[Found]:
-        refusals, is_found = [], False
+        refusals: list[str] = []
+        is_found = False
         for workload, extents in self._workloads():
             self.workload, self.kept = workload, []
-            for start, levels in self._starts():
-                changes = {**extents, **_joined(start, levels)}
-                refusal = self._refusal(changes)
-                if refusal is None:
-                    is_found = True
-                    rest = [move for move in self.moves if move not in start]
-                    yield Found(self._settled(rest, changes), workload, tuple(self.kept), self.checks)
-                    break
+            found = self._settled_from_a_start(extents)
+            if isinstance(found, Found):
+                is_found = True
+                yield found
+            elif found in refusals and not found.endswith(TOO_SMALL):
+                break  # two clips are refused alike, and so will be the next
             else:
-                refusals.append(refusal)
+                refusals.append(found)
         if not is_found:
             raise RehearsalError(f"{self.spec.name} has no tiny twin: {refusals[0]}")
+
+    def _settled_from_a_start(self, extents: Changes) -> Found | str:
+        """What the first start that the pipeline accepts leads to; what it says to the last one if it accepts none."""
+        tried: list[Changes] = []
+        refusal = ""
+        for start, levels in self._starts():
+            changes = {**extents, **_joined(start, levels)}
+            if changes in tried:
+                continue
+            tried.append(changes)
+            answer = self._refusal(changes)
+            if answer is None:
+                rest = [move for move in self.moves if move not in start]
+                return Found(self._settled(rest, changes), self.workload, tuple(self.kept), self.checks)
+            refusal = answer
+        return refusal
 
     def _workloads(self) -> Iterator[tuple[Workload, Changes]]:
         for workload in _small(self.spec):

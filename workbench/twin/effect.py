@@ -47,7 +47,7 @@ _NEEDED: Mapping[str, str] = {
 }
 """Technique -> the change without which it does nothing, whatever else it changes. Of the others, any but hooks alone is one."""
 
-_KERNELS = ("efficient", "flash")
+_KERNELS = ("math", "flash")
 """Attention kernels under which a trace for CUDA is made: a technique that insists on one differs from the other."""
 
 
