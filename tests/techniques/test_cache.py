@@ -15,6 +15,7 @@ from workbench.techniques import Cache, Cfg, Settings, apply_all
 from workbench.techniques._cache_kinds import DENOISERS, KINDS
 from workbench.techniques._mag_ratios import MAG_RATIOS
 from workbench.testing import contract
+from workbench.testing.contract import Miniature
 from workbench.testing.toys import TOYS, Toy
 
 FALLING = (1.0, *(1 - 0.002 * step for step in range(1, 9)))
@@ -38,6 +39,12 @@ PREDICTED = tuple(name for name in TOYS if name != "mochi")
 
 def name(technique):
     return Settings.of([technique]).canonical()
+
+
+@pytest.fixture(scope="module")
+def miniature():
+    """One of its own: diffusers' own switch for caches, which a test here uses, leaves forwards on the instances."""
+    return Miniature()
 
 
 @pytest.fixture(scope="module")
