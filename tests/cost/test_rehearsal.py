@@ -155,15 +155,19 @@ def test_two_experts_share_the_steps() -> None:
     assert sum(experts) == 2 * workload.steps and min(experts) > 0
 
 
+def _of_components(memo: Memo) -> set[object]:
+    """Without the first step of a scheduler, which still holds what the run before left in it."""
+    return {key for key in memo.calls if not str(key[1]).endswith(".step")}
+
+
 def test_memo_serves_two_runs() -> None:
     spec = get("tiny")
     workload = Workload.for_model(spec, steps=2)
     pipe, memo = build_meta_pipeline(spec), Memo()
     first, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
     second, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
-    known = len(
-        memo.calls
-    )  # the first decode leaves its caches behind as attributes, so the second is another call
+    known = _of_components(memo)  # the first decode leaves its caches as attributes, so the second is another call
     rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
-    assert len(memo.calls) == known > 0
+    assert _of_components(memo) == known
+    assert known
     assert [(op, live) for _, op, live in first.walk()] == [(op, live) for _, op, live in second.walk()]

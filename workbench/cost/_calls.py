@@ -34,6 +34,7 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
     """
     paths: dict[int, str] = {}
     units: set[int] = set()
+    listeners: dict[int, list[Mapping[int, Any]]] = {}
     for name, component in components.items():
         for path, module in component.named_modules():
             paths[id(module)] = f"{name}.{path}" if path else name
@@ -46,8 +47,11 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
         if path is None:
             return original(module, *args, **kwargs)
         run = functools.partial(original, module)
-        if id(module) in units and (path in components or not _is_listened_to(module)):
-            return _note_call(recorder, Frame(run, type(module).__name__, module, path, args, kwargs))
+        if id(module) in units:
+            if id(module) not in listeners:
+                listeners[id(module)] = _listeners(module)
+            if path in components or not any(listeners[id(module)]):
+                return _note_call(recorder, Frame(run, type(module).__name__, module, path, args, kwargs))
         outer, recorder.path = recorder.path, path
         try:
             return original(module, *args, **kwargs)
@@ -66,10 +70,10 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
             nn.Module.__call__ = original
 
 
-def _is_listened_to(module: nn.Module) -> bool:
-    """Whether somebody hears of this call other than by its result: transformers collects hidden states by hooks on the layers. A replay
-    would not run the hooks, so such a call is made each time; the calls inside it are replayed."""
-    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+def _listeners(module: nn.Module) -> list[Mapping[int, Any]]:
+    """The hooks of a module and of all below it, live: somebody may hear of a call other than by its result, as transformers collects
+    hidden states by hooks on the layers. A replay would not run them, so such a call is made each time; those inside it are replayed."""
+    return [hooks for part in module.modules() for hooks in (part._forward_hooks, part._forward_pre_hooks)]
 
 
 def _methods(component: nn.Module) -> list[str]:
@@ -143,7 +147,8 @@ def _note_call(recorder: Recorder, frame: Frame) -> Any:
         with recorder.quietly():
             keep = Keeper()
             args, kwargs = keep(unseen.args), keep(unseen.kwargs)
-            states, dtype = tuple(map(keep.state, seen)), recorder.casts.get(unseen.path)
+            states = tuple(keep.state(state) for state in seen if not state.is_blank)
+            dtype = recorder.casts.get(unseen.path)
             noted.append(Call(unseen.path, unseen.name, args, kwargs, states, dtype))
 
     frame.unseen = note
@@ -183,7 +188,7 @@ class Keeper:
             holder.hook_name,
             holder.attribute,
             holder.context,
-            self(state.fields),
+            self(dict(state.fields)),
             frozenset(state.after),
             outlook.decision if outlook is not None else None,
         )

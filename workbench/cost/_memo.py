@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from workbench.cost._hookstates import Holder, HookState, states
+from workbench.cost._feature_slots import Use, without_features
+from workbench.cost._hookstates import Holder, HookState, note_kept, states
 from workbench.cost._signature import (
     Arguments,
     Opaque,
     Rebuild,
     module_signature,
+    parts,
     recipe,
     storage_key,
     surface,
@@ -44,6 +46,10 @@ class Frame:
     kwargs: dict[str, Any]
     unseen: Callable[[Frame, tuple[HookState, ...]], None] | None = None
     """Is given a call that is not remembered, and the states that it will see, before it is made."""
+    states: tuple[HookState, ...] = ()
+    """What the callee holds beside what is found below its module."""
+    values: Hashable = None
+    """What else the call depends on."""
 
 
 @dataclass(slots=True)
@@ -67,9 +73,13 @@ class Memo:
     calls: dict[Hashable, Remembered] = field(default_factory=dict)
     signatures: dict[int, Hashable] = field(default_factory=dict)
     holders: dict[int, tuple[Holder, ...]] = field(default_factory=dict)
-    """By id of the module: where hooks below it remember things."""
+    """By id of the module: where hooks below it, and modules themselves, remember things."""
+    kept: dict[type, frozenset[str]] = field(default_factory=dict)
+    """By class of module: the attributes in which it was seen to keep tensors for its next call."""
     answered: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
     """By context: what single ops answered on meta tensors (`_answers.py`)."""
+    places: dict[int, int] = field(default_factory=dict)
+    """By id of the module: how many places of a list of features it takes (`_feature_slots.py`)."""
     made: dict[int, Any] = field(default_factory=dict)
     """By id of its trace: the pipeline's own call, to be made again (`_calls.py`)."""
     context: Hashable = None
@@ -82,9 +92,17 @@ class Memo:
         """Replays the call if it is known, else records it, and remembers it if it can be."""
         try:
             with recorder.quietly():
-                remembered_by_hooks = states(frame.module, self.holders, whole=recorder.at_component)
-            arguments = Arguments(frame.args, frame.kwargs, remembered_by_hooks)
-            key = (self.context, frame.name, self._signature(frame.module), arguments.signature)
+                remembered_by_hooks = states(
+                    frame.module, self.holders, self.kept, whole=recorder.at_component
+                )
+            remembered_by_hooks = (*frame.states, *remembered_by_hooks)
+            use = Use.of(frame.module, frame.kwargs, self.places)
+            slots = use.state() if use is not None else None
+            kwargs = frame.kwargs if slots is None else without_features(frame.kwargs)
+            held = remembered_by_hooks if slots is None else (*remembered_by_hooks, slots)
+            arguments = Arguments(frame.args, kwargs, held)
+            signature = self._signature(frame.module)
+            key = (self.context, frame.name, signature, frame.values, arguments.signature)
         except (Opaque, TypeError):
             start = len(recorder.events)
             result = run_inline(recorder, frame)
@@ -96,14 +114,17 @@ class Memo:
             return _replay(recorder, frame, arguments, known)
         if frame.unseen is not None:
             frame.unseen(frame, remembered_by_hooks)
-        changes, before = self.changes, _surface(frame.module)
+        changes, before = self.changes, self._surface(frame.module)
         start, idents = len(recorder.events), _idents(recorder, arguments)
         result = run_inline(recorder, frame)
         remembered = _cut(recorder, frame, arguments, idents, start, result)
-        if _surface(frame.module) != before:
+        if self._surface(frame.module) != before:
             self.changes += 1
             self.signatures.clear()
+            if frame.module is not None and note_kept(parts(frame.module), self.kept):
+                self.holders.clear()
         as_told = all(state.came_true() for state in remembered_by_hooks)
+        as_told = (use is None or use.was_as_known()) and as_told
         unchanged = self.changes == changes or self._is_restored(recorder, frame, key)
         if remembered is not None and unchanged and as_told:
             self.calls[key] = remembered
@@ -118,7 +139,7 @@ class Memo:
             return False
         now: dict[int, Hashable] = {}
         self.signatures.clear()  # they are of the state in between
-        if module_signature(frame.module, now) != key[2]:
+        if module_signature(frame.module, now, self.kept) != key[2]:
             return False
         self.signatures.update(now)
         return True
@@ -135,11 +156,10 @@ class Memo:
         return self.answered.setdefault(self.context, {})
 
     def _signature(self, module: nn.Module | None) -> Hashable:
-        return None if module is None else module_signature(module, self.signatures)
+        return None if module is None else module_signature(module, self.signatures, self.kept)
 
-
-def _surface(module: nn.Module | None) -> Hashable:
-    return None if module is None else surface(module)
+    def _surface(self, module: nn.Module | None) -> Hashable:
+        return None if module is None else surface(module, self.kept)
 
 
 def run_inline(recorder: Recorder, frame: Frame) -> Any:

@@ -81,16 +81,17 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if self.paused:
             return func(*args, **kwargs)
-        if any(kind not in (Tensor, nn.Parameter) for kind in types):
-            return NotImplemented  # a quantised weight: let it spell its op out, we see what it calls
+        for kind in types:
+            if kind is not Tensor and kind is not nn.Parameter:
+                return NotImplemented  # a quantised weight: let it spell its op out, we see what it calls
         if func is _LIFT:
             lifted: Tensor = func(*args, **kwargs)
             self._adopt(lifted, set())
             return lifted
         if self.hollow and func.is_view:
             return self._view(func, args, kwargs)
-        inputs = _tensors(args) + _tensors(kwargs.values())
-        if inputs and not kwargs and all(t.numel() <= _NUMBERS and not t.is_meta for t in inputs):
+        inputs = _tensors(args) + _tensors(kwargs.values()) if kwargs else _tensors(args)
+        if inputs and not kwargs and _are_numbers(inputs):
             out = func(*args)
             if isinstance(out, Tensor) and out.numel() <= _NUMBERS:
                 return out  # what `_note` would find, sooner
@@ -314,6 +315,13 @@ class Recorder(TorchDispatchMode):
     def trace(self, name: str) -> Trace:
         """All that was recorded so far as one trace."""
         return Trace(name, list(self.events))
+
+
+def _are_numbers(tensors: list[Tensor]) -> bool:
+    for tensor in tensors:  # noqa: SIM110 - a generator costs more than what it looks at
+        if tensor.is_meta or tensor.numel() > _NUMBERS:
+            return False
+    return True
 
 
 def _largest(tensors: list[Tensor]) -> int:

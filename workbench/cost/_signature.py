@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, MutableMapping
 from enum import Enum
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from workbench.cost._hookstates import REGISTRY, HookState, described
+from workbench.cost._hookstates import REGISTRY, HookState, Kept, described
 from workbench.cost._values import value_of
 
 _PLAIN = (
@@ -34,6 +34,7 @@ _PLAIN = (
     complex,
     Enum,
 )
+_CONTAINERS = (list, tuple, dict, set)
 _MODULE_STATE = frozenset({"_parameters", "_buffers", "_modules"})
 _BOOKKEEPING = frozenset(
     {
@@ -65,34 +66,65 @@ def storage_key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def module_signature(module: nn.Module, cache: dict[int, Hashable]) -> Hashable:
-    """Structure of a module and everything below it; equal signatures mean interchangeable modules."""
+def module_signature(module: nn.Module, cache: dict[int, Hashable], kept: Kept) -> Hashable:
+    """Structure of a module and everything below it; equal signatures mean interchangeable modules.
+
+    Args:
+        kept: attributes that count as what the module remembers, not as what it is.
+    """
     key = id(module)
     if key not in cache:
         children = [
-            (name, child and module_signature(child, cache)) for name, child in module._modules.items()
+            (name, child and module_signature(child, cache, kept)) for name, child in module._modules.items()
         ]
-        cache[key] = hash((_own_state(module), tuple(children)))
+        cache[key] = hash((_own_state(module, kept), tuple(children)))
     return cache[key]
 
 
-def surface(module: nn.Module) -> Hashable:
-    """State of a module and of its children without children: what a call of it, and of no other unit, could have changed."""
-    leaves = [child for child in module.children() if next(child.children(), None) is None]
-    return hash((_own_state(module), *map(_own_state, leaves)))
+def surface(module: nn.Module, kept: Kept) -> Hashable:
+    """State of what a call of the module, and of no other unit, could have changed. What is behind a reference is compared by identity:
+    a call may put another thing in its place, or change a list or a dictionary."""
+    return hash(tuple(_outside(part, kept.get(type(part), frozenset())) for part in parts(module)))
 
 
-def _own_state(module: nn.Module) -> Hashable:
+def _outside(module: nn.Module, apart: frozenset[str]) -> Hashable:
+    """What `_own_state` describes, as much of it as can differ before and after a call."""
+    state: list[Hashable] = []
+    for name, value in vars(module).items():
+        if name in _NOT_PLAIN or name in apart:
+            continue
+        if isinstance(value, (*_CONTAINERS, Tensor)):
+            state.append((name, _describe(value, 0)))
+        elif not getattr(value, "is_watch", False):
+            state.append((name, value if isinstance(value, _PLAIN) else id(value)))
+    for tensor in module._parameters.values():
+        state.append((id(tensor), tensor is not None and tensor.dtype))
+    for tensor in module._buffers.values():
+        state.append(None if tensor is None else tensor_layout(tensor))
+    hooks = (*module._forward_hooks, *module._forward_pre_hooks)
+    registry = vars(module).get(REGISTRY)
+    if registry is not None:
+        hooks += tuple(hash((name, _describe(settings, 0))) for name, settings in described(registry))
+    return (frozenset(state), hooks)
+
+
+def parts(module: nn.Module) -> list[nn.Module]:
+    """A module and its children without children, which are no units of their own."""
+    return [module, *(child for child in module.children() if next(child.children(), None) is None)]
+
+
+def _own_state(module: nn.Module, kept: Kept) -> Hashable:
     """Class, weights' layouts, attributes and hooks of the module itself."""
     state = [
         (name, value if value is None else tensor_layout(value))
         for store in (module._parameters, module._buffers)
         for name, value in store.items()
     ]
+    apart = kept.get(type(module), frozenset())
     plain = [
         (name, _describe(value, 0))
         for name, value in vars(module).items()
-        if name not in _NOT_PLAIN and not getattr(value, "is_watch", False)
+        if name not in _NOT_PLAIN and name not in apart and not getattr(value, "is_watch", False)
     ]
     hooks = [tuple(_describe(hook, 0) for hook in getattr(module, store).values()) for store in _HOOKS]
     registry = vars(module).get(REGISTRY)
@@ -160,7 +192,7 @@ class Arguments:
     ) -> None:
         self.states = states
         self._tensors: list[weakref.ref[Tensor]] = []
-        self.containers: list[list[Any] | dict[Any, Any]] = []
+        self.containers: list[list[Any] | MutableMapping[Any, Any]] = []
         self.storages: dict[int, int] = {}
         self.input_bytes: list[int] = []
         """Size of each distinct storage, in order of first sight."""
@@ -225,7 +257,7 @@ class Arguments:
             state.fields.update(state.after)
 
 
-def _snapshot(container: list[Any] | dict[Any, Any]) -> list[Any]:
+def _snapshot(container: list[Any] | MutableMapping[Any, Any]) -> list[Any]:
     """A container's items, tensors as weak references, to see afterwards whether the call changed it."""
     return [
         (key, weakref.ref(item) if isinstance(item, Tensor) else item)
@@ -233,12 +265,12 @@ def _snapshot(container: list[Any] | dict[Any, Any]) -> list[Any]:
     ]
 
 
-def container_items(container: list[Any] | dict[Any, Any]) -> list[tuple[Any, Any]]:
+def container_items(container: list[Any] | MutableMapping[Any, Any]) -> list[tuple[Any, Any]]:
     """(key or position, item) pairs of a list or dictionary."""
-    return list(container.items()) if isinstance(container, dict) else list(enumerate(container))
+    return list(enumerate(container)) if isinstance(container, list) else list(container.items())
 
 
-def is_changed(before: list[Any], container: list[Any] | dict[Any, Any]) -> bool:
+def is_changed(before: list[Any], container: list[Any] | MutableMapping[Any, Any]) -> bool:
     """Whether a container holds other objects than when `before` was taken."""
     now = container_items(container)
     if len(now) != len(before):

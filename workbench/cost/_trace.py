@@ -48,6 +48,15 @@ class Op:
     """What the price of this kind depends on: (m, n, k) of a product, (batch, heads, queries, keys, head_dim) of an attention."""
     workspace_bytes: int = 0
     """Scratch memory the library takes while the op runs, beyond its outputs (see `_kernels.py` for each rule's source)."""
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Worked out once: ops are counted by the hundred thousand."""
+
+    def __post_init__(self) -> None:
+        numbers = (self.flops, self.read_bytes, self.write_bytes, self.dims, self.workspace_bytes)
+        object.__setattr__(self, "_hash", hash((self.name, self.kind, self.dtype, *numbers)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(eq=False, slots=True)
@@ -124,6 +133,13 @@ class Trace:
         found: frozenset[int] = self._memo["freed"]
         return found
 
+    def memory_events(self) -> list[tuple[Any, ...]]:
+        """The events without the ops that take no scratch memory: most of them, and nothing to an allocator."""
+        if "memory" not in self._memo:
+            self._memo["memory"] = [e for e in self.events if e[0] != RUN or e[1].workspace_bytes]
+        found: list[tuple[Any, ...]] = self._memo["memory"]
+        return found
+
     def passes(self) -> int:
         """How often the busiest module called directly from here runs."""
         entered = Counter(event[4] for event in self.events if event[0] == ENTER)
@@ -133,11 +149,15 @@ class Trace:
         """How often each distinct op runs, children included."""
         if "ops" not in self._memo:
             counts: Counter[Op] = Counter()
+            entered: Counter[Trace] = Counter()
             for event in self.events:
                 if event[0] == RUN:
                     counts[event[1]] += 1
                 elif event[0] == ENTER:
-                    counts.update(event[1].op_counts())
+                    entered[event[1]] += 1
+            for child, times in entered.items():
+                for op, count in child.op_counts().items():
+                    counts[op] += times * count
             self._memo["ops"] = counts
         total: Counter[Op] = self._memo["ops"]
         return total

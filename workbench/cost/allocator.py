@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass, field
 
-from workbench.cost._trace import ALLOC, ENTER, FREE, RUN, Trace, round_up
+from workbench.cost._trace import ALLOC, BLOCK_BYTES, FREE, RUN, Trace, round_up
 
 _MIB = 2**20
 SMALL_BYTES = 1 * _MIB
@@ -26,6 +26,10 @@ ROUND_LARGE_BYTES = 2 * _MIB
 """`kRoundLarge`."""
 
 
+_Key = tuple[int, int, int]
+"""(bytes, segment, start) of a free block: what a pool is sorted by."""
+
+
 @dataclass(slots=True)
 class _Block:
     segment: int
@@ -34,10 +38,6 @@ class _Block:
     free: bool = True
     before: _Block | None = None
     after: _Block | None = None
-
-    @property
-    def key(self) -> tuple[int, int, int]:
-        return (self.size, self.segment, self.start)
 
 
 class OutOfMemory(Exception):
@@ -54,22 +54,23 @@ class Allocator:
     allocated: int = 0
     peak_reserved: int = 0
     _segments: int = 0
-    _free: tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]] = field(
-        default_factory=lambda: ([], [])
-    )
+    _free: tuple[list[_Key], list[_Key]] = field(default_factory=lambda: ([], []))
     _blocks: dict[tuple[int, int], _Block] = field(default_factory=dict)
 
     def allocate(self, num_bytes: int) -> _Block:
         """Serves a request; the block is the receipt to `free` it with."""
-        size = round_up(max(num_bytes, 1))
-        pool = self._free[size > SMALL_BYTES]
-        position = bisect.bisect_left(pool, (size, -1, -1))
+        size = -(-num_bytes // BLOCK_BYTES) * BLOCK_BYTES or BLOCK_BYTES
+        is_small = size <= SMALL_BYTES
+        pool = self._free[not is_small]
+        position = bisect.bisect_left(pool, (size,))
         if position < len(pool):
             _, segment, start = pool.pop(position)
             block = self._blocks[segment, start]
         else:
             block = self._new_segment(size)
-        self._split(block, size, pool)
+        rest = block.size - size
+        if rest >= BLOCK_BYTES if is_small else rest > SMALL_BYTES:
+            self._split(block, size, pool)
         block.free = False
         self.allocated += block.size
         return block
@@ -77,16 +78,17 @@ class Allocator:
     def free(self, block: _Block) -> None:
         """Takes a block back and merges it with free neighbours."""
         self.allocated -= block.size
-        pool = self._free[_segment_is_large(block)]
+        pool = self._free[block.segment > 0]
         block.free = True
-        if block.after is not None and block.after.free:
-            self._absorb(block, block.after, pool)
-        if block.before is not None and block.before.free:
-            before = block.before
-            pool.remove(before.key)
+        after, before = block.after, block.before
+        if after is not None and after.free:
+            _take(pool, after)
+            self._merge(block, after)
+        if before is not None and before.free:
+            _take(pool, before)
             self._merge(before, block)
             block = before
-        bisect.insort(pool, block.key)
+        bisect.insort(pool, (block.size, block.segment, block.start))
 
     def release_cached(self) -> None:
         """Gives every segment that is wholly free back to the device (`torch.cuda.empty_cache`)."""
@@ -117,20 +119,14 @@ class Allocator:
         block = self._blocks[number, 0] = _Block(number, 0, segment_bytes)
         return block
 
-    def _split(self, block: _Block, size: int, pool: list[tuple[int, int, int]]) -> None:
-        rest = block.size - size
-        if rest < 512 if size <= SMALL_BYTES else rest <= SMALL_BYTES:
-            return
-        remainder = _Block(block.segment, block.start + size, rest, True, block, block.after)
+    def _split(self, block: _Block, size: int, pool: list[_Key]) -> None:
+        start, rest = block.start + size, block.size - size
+        remainder = _Block(block.segment, start, rest, True, block, block.after)
         if block.after is not None:
             block.after.before = remainder
         block.after, block.size = remainder, size
-        self._blocks[remainder.segment, remainder.start] = remainder
-        bisect.insort(pool, remainder.key)
-
-    def _absorb(self, block: _Block, after: _Block, pool: list[tuple[int, int, int]]) -> None:
-        pool.remove(after.key)
-        self._merge(block, after)
+        self._blocks[block.segment, start] = remainder
+        bisect.insort(pool, (rest, block.segment, start))
 
     def _merge(self, first: _Block, second: _Block) -> None:
         first.size += second.size
@@ -140,8 +136,9 @@ class Allocator:
         del self._blocks[second.segment, second.start]
 
 
-def _segment_is_large(block: _Block) -> bool:
-    return block.segment > 0
+def _take(pool: list[_Key], block: _Block) -> None:
+    """Takes a free block out of its pool, which is sorted."""
+    del pool[bisect.bisect_left(pool, (block.size, block.segment, block.start))]
 
 
 def needed_reserved(trace: Trace, unlimited: int, *, bisections: int = 2) -> int:
@@ -183,7 +180,7 @@ def _replay(
 ) -> dict[int, _Block]:
     """`bound` are the blocks of the inputs; returns every block the trace left alive, by its id."""
     live: dict[int, _Block] = dict(bound)
-    for event in trace.events:
+    for event in trace.memory_events():
         code = event[0]
         if code == ALLOC:
             live[event[1]] = allocator.allocate(event[2])
@@ -192,10 +189,8 @@ def _replay(
             if block is not None:
                 allocator.free(block)
         elif code == RUN:
-            workspace = event[1].workspace_bytes
-            if workspace:
-                allocator.free(allocator.allocate(workspace))
-        elif code == ENTER:
+            allocator.free(allocator.allocate(event[1].workspace_bytes))
+        else:
             _enter(event, allocator, live, quiet)
     return live
 

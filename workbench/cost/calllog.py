@@ -201,8 +201,10 @@ class _Reader:
             self.live -= round_up(trace.size_of(event[1]), BLOCK_BYTES)
         elif code == RUN:
             self.ops.setdefault(self.stage, Counter())[event[1]] += 1
-        elif code == ENTER:
+        elif code == ENTER and id(event[1]) in self.keys:
             self._enter(event[1], event[4])
+        elif code == ENTER:  # a call of no component: the scheduler's step
+            self._pass(event[1])
         self.peaks[self.stage] = max(self.peaks[self.stage], self.live)
 
     def _enter(self, child: Trace, path: str) -> None:
@@ -218,6 +220,11 @@ class _Reader:
         self.calls[self.stage, key] = StageCall(
             component=component, key=key, count=count + 1, live_bytes=max(live, self.live)
         )
+        self.live += child.net()
+
+    def _pass(self, child: Trace) -> None:
+        self.ops.setdefault(self.stage, Counter()).update(child.op_counts())
+        self.peaks[self.stage] = max(self.peaks[self.stage], self.live + child.peak())
         self.live += child.net()
 
     def stages(self) -> tuple[Stage, ...]:

@@ -20,9 +20,11 @@ from workbench._errors import RehearsalError, WorkbenchError
 from workbench.cost._calls import Call, watched
 from workbench.cost._hollow import hollow_arrays
 from workbench.cost._hookstates import reinstalled
+from workbench.cost._loops import shortened
 from workbench.cost._lowering import lowered
 from workbench.cost._memo import Memo
 from workbench.cost._recorder import Recorder
+from workbench.cost._schedulers import steps_watched
 from workbench.cost._trace import ENTER, Trace
 from workbench.models._quiet import without_lines
 
@@ -73,8 +75,10 @@ def rehearse(
         hollow_arrays(recorder),
         torch.no_grad(),
         lowered(recorder, target.kind, target.attention),
+        shortened(recorder),
         recorder,
         watched(recorder, parts),
+        steps_watched(recorder, pipe),
     ):
         try:
             video = _video_of(pipe(**kwargs))
@@ -102,6 +106,7 @@ def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None 
         torch.no_grad(),
         _cast(component, call.dtype, recorder.memo),
         lowered(recorder, target.kind, target.attention),
+        shortened(recorder),
         recorder,
         watched(recorder, {call.component: component}),
     ):
