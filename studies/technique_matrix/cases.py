@@ -94,6 +94,7 @@ def _decoding(spec: ModelSpec, clip: Workload) -> list[Case]:
             {"tile_frames": 2 * factor, "stride_frames": factor},
         ),
         _case("vae_slicing of a batch", "vae_slicing", {}, batch=min(2, spec.max_batch or 2)),
+        _case("vae_attention_slicing", "vae_attention_slicing", {"frames": 1}),
         _case("decode_chunks", "decode_chunks", {"frames": 2}),
     ]
 

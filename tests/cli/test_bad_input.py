@@ -9,7 +9,10 @@ import pytest
 from workbench import devices, models
 
 DEVICES = ", ".join(devices.names())
-TECHNIQUES = "dtype, quantization, attention, vae_tiling, vae_slicing, decode_chunks, steps, cache, cfg, temporal_chunks, offload"
+TECHNIQUES = (
+    "dtype, quantization, attention, vae_tiling, vae_slicing, vae_attention_slicing, decode_chunks, steps, cache, cfg, temporal_chunks, "
+    "offload"
+)
 
 CAPS = [
     (["--vram-gb", "0"], "vram_gb must be a positive number of GiB, got 0.0"),

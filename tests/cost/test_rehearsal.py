@@ -166,7 +166,9 @@ def test_memo_serves_two_runs() -> None:
     pipe, memo = build_meta_pipeline(spec), Memo()
     first, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
     second, _ = rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
-    known = _of_components(memo)  # the first decode leaves its caches as attributes, so the second is another call
+    known = _of_components(
+        memo
+    )  # the first decode leaves its caches as attributes, so the second is another call
     rehearse(pipe, call_kwargs(spec, workload, pipe), Target(), memo)
     assert _of_components(memo) == known
     assert known

@@ -17,6 +17,7 @@ from workbench.techniques import (
     Settings,
     Steps,
     TemporalChunks,
+    VaeAttentionSlicing,
     VaeSlicing,
     VaeTiling,
 )
@@ -81,6 +82,10 @@ FEWER_AT_A_TIME = DecodeChunks(frames=2)
 """Not for the miniature: its autoencoder takes a clip as a whole. Latte's takes frames."""
 
 
+WITHIN_A_FRAME = VaeAttentionSlicing(frames=1)
+"""For Cosmos's autoencoder alone: test_vae_attention_slicing.py."""
+
+
 class Decoded(Toy):
     """A toy whose frames are decoded."""
 
@@ -99,7 +104,7 @@ def test_decoding_fewer_frames_at_a_time_keeps_the_contract(latte):
 
 
 def test_every_technique_has_a_row():
-    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME)} == set(ALL)
+    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME)} == set(ALL)
 
 
 @pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)

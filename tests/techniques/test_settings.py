@@ -55,6 +55,7 @@ def test_ids_are_a_contract():
         "attention",
         "vae_tiling",
         "vae_slicing",
+        "vae_attention_slicing",
         "decode_chunks",
         "steps",
         "cache",

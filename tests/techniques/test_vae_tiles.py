@@ -13,7 +13,7 @@ from workbench.cost._calls import Call
 from workbench.cost.rehearsal import Target, retrace
 from workbench.models import get
 from workbench.techniques import DecodeChunks, VaeTiling
-from workbench.techniques._vae_tiles import WITHOUT, kept, read, write
+from workbench.techniques._vae_tiles import WITH_FRAME_TILES, WITHOUT, kept, read, write
 
 SMALL = {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4, "layers_per_block": 1}
 # class -> (configuration, latents of a clip larger than two tiles of `TILES`)
@@ -77,6 +77,18 @@ def test_frames_are_cut_where_the_class_can():
     assert vae.use_framewise_decoding
     with pytest.raises(SettingsError, match="AutoencoderKLWan cannot set tile_frames of vae_tiling"):
         write(build("AutoencoderKLWan")[0], {"tile_frames": 32})
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_frame_tiles_are_accepted_where_the_class_has_them(name):
+    assert (read(build(name)[0])["tile_frames"] is not None) == (name in WITH_FRAME_TILES)
+
+
+def test_tiles_of_frames_are_refused_where_the_class_has_none():
+    sentence = VaeTiling(tile_frames=16, stride_frames=8).applies_to(get("tiny"), None)
+    assert sentence == (
+        "its VAE, AutoencoderKLWan, has no tiles along the frames: leave out tile_frames and stride_frames"
+    )
 
 
 def test_a_class_with_one_size_for_both_sides_says_so():

@@ -45,7 +45,12 @@ def steps_watched(recorder: Recorder, pipe: DiffusionPipeline) -> Iterator[None]
         if not known[1]:  # the configuration is kept with its text so that its id stays its own
             known = configurations[id(config)] = (config, repr(config))
         with torch._C._DisableTorchDispatch():
-            values = (known[1], *_values(args), *_values(kwargs.values()), *_values(state.remembered().values()))
+            values = (
+                known[1],
+                *_values(args),
+                *_values(kwargs.values()),
+                *_values(state.remembered().values()),
+            )
         frame = Frame(
             functools.partial(step, scheduler),
             f"{kind.__name__}.step",

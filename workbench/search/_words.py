@@ -238,6 +238,9 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
         else "decode chunks"
     ),
     "vae_slicing": lambda _: "VAE slicing",
+    "vae_attention_slicing": lambda parameters: (
+        f"VAE attention {_plural(parameters.get('frames', 1), 'frame')} at a time"
+    ),
     "quantization": _quantization,
     "attention": lambda parameters: f"{parameters.get('backend', 'native')} attention",
     "cfg": lambda parameters: f"{parameters.get('mode', 'batched')} guidance",

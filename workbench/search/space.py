@@ -18,7 +18,7 @@ from workbench.techniques import Settings
 Point = Mapping[str, str | int | bool]
 """A choice for every dimension that exists under the other choices."""
 
-VERSION = "space-2"
+VERSION = "space-3"
 """Part of a study's name: Optuna refuses a stored study whose choices have changed."""
 
 OFFLOADS: Mapping[str, dict[str, Any]] = {
@@ -68,6 +68,7 @@ class Space:
         full: dict[str, tuple[str | int, ...]] = {
             "tiles": _tiles(spec),
             "chunks": tuple(count for count in DECODE_CHUNKS if count < workload.frames),
+            "vae_attention": (0, 1),
             "vae_dtype": _vae_dtypes(spec),
             "offload": _offloads(spec),
             "denoiser": DENOISER_QUANTIZATIONS,
@@ -105,6 +106,8 @@ class Space:
             data["vae_tiling"] = tiles
         if point["chunks"]:
             data["decode_chunks"] = {"frames": int(point["chunks"])}
+        if point["vae_attention"]:
+            data["vae_attention_slicing"] = {"frames": int(point["vae_attention"])}
         quantization = {name: str(point["denoiser"]) for name in self._denoisers()}
         quantization |= {name: str(point["text"]) for name in self._named("text_encoder")}
         quantization = {name: kind for name, kind in quantization.items() if kind != "none"}

@@ -22,6 +22,7 @@ from workbench.techniques.offload import Offload as Offload
 from workbench.techniques.quantization import Quantization as Quantization
 from workbench.techniques.steps import Steps as Steps
 from workbench.techniques.temporal_chunks import TemporalChunks as TemporalChunks
+from workbench.techniques.vae_attention_slicing import VaeAttentionSlicing as VaeAttentionSlicing
 from workbench.techniques.vae_slicing import VaeSlicing as VaeSlicing
 from workbench.techniques.vae_tiling import VaeTiling as VaeTiling
 
@@ -31,6 +32,7 @@ ALL: tuple[type[AbstractTechnique], ...] = (
     Attention,
     VaeTiling,
     VaeSlicing,
+    VaeAttentionSlicing,
     DecodeChunks,
     Steps,
     Cache,

@@ -18,6 +18,9 @@ WITHOUT: Final[Mapping[str, str]] = {
 }
 """Classes whose tiling does nothing or is missing (diffusers 0.42) -> why."""
 
+WITH_FRAME_TILES: Final = ("AutoencoderKLHunyuanVideo", "AutoencoderKLLTXVideo", "AutoencoderKLLTX2Video")
+"""Classes that can also cut a clip along its frames (diffusers 0.42)."""
+
 SIZES: Final = ("height", "width", "frames")
 _KEPT: Final = {"height": "height", "width": "width", "frames": "num_frames"}
 """Our word -> diffusers' word inside an attribute's name."""

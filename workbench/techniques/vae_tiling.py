@@ -11,7 +11,7 @@ from workbench._errors import SettingsError
 from workbench.techniques._call_counter import CallCounter
 from workbench.techniques._checks import check_whole
 from workbench.techniques._technique import UNKNOWN, AbstractTechnique, Effect, Handle
-from workbench.techniques._vae_tiles import SIZES, WITHOUT, compression, kept, read, write
+from workbench.techniques._vae_tiles import SIZES, WITH_FRAME_TILES, WITHOUT, compression, kept, read, write
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -66,7 +66,12 @@ class VaeTiling(AbstractTechnique):
         if model.always_tiled:
             return "its VAE decodes in tiles anyway, of its own fixed size"
         kind = model.component("vae").class_name
-        return f"its VAE, {kind}, has no tiles: {WITHOUT[kind]}" if kind in WITHOUT else None
+        if kind in WITHOUT:
+            return f"its VAE, {kind}, has no tiles: {WITHOUT[kind]}"
+        frames = [name for name in self._given() if name.endswith("_frames")]
+        if frames and kind not in WITH_FRAME_TILES:
+            return f"its VAE, {kind}, has no tiles along the frames: leave out {' and '.join(frames)}"
+        return None
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:
         """The autoencoder."""

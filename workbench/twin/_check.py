@@ -38,7 +38,9 @@ def _shares(parts: Mapping[str, nn.Module], trace: Trace) -> dict[str, float]:
     """Component that was called -> share of its parameters in layers that ran."""
     ran = {path for path, _, _ in trace.walk()}
     found: dict[str, float] = {}
-    for name in dict.fromkeys(path.split(".")[0] for path in ran if path):
+    for name in dict.fromkeys(path.split(".")[0] for path in ran):
+        if name not in parts:  # the pipeline's own ops, and its scheduler's
+            continue
         counts = {
             path: sum(parameter.numel() for parameter in module.parameters(recurse=False))
             for path, module in parts[name].named_modules(prefix=name)
