@@ -59,7 +59,7 @@ def test_it_brings_the_decode_of_cosmos_into_small_cards():
     whole = wb.estimate(COSMOS, {}, "h100-80gb").price.stages[-1]
     sliced = wb.estimate(COSMOS, {"vae_attention_slicing": {}}, "h100-80gb").price.stages[-1]
     assert whole.name == sliced.name == "decode"
-    assert sliced.activations_bytes < 0.3 * whole.activations_bytes
+    assert sliced.activations_bytes < 0.4 * whole.activations_bytes
 
 
 def test_it_is_refused_where_it_would_do_nothing():
