@@ -17,7 +17,7 @@ from workbench._errors import SettingsError
 from workbench.devices import Device
 from workbench.search._result import Candidate
 from workbench.search.caution import TOLERATED
-from workbench.search.space import VERSION, Point, Space
+from workbench.search.space import SAVE_AROUND_THE_VAE, VAE_STAGES, VERSION, Point, Space
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,23 @@ class Evaluated:
         self._by_settings: dict[str, Candidate] = {}
 
     def at(self, point: Point) -> Candidate | None:
-        """The priced configuration at a point, or None if its techniques conflict."""
+        """The priced configuration at a point, or what makes it needless; None if its techniques conflict."""
+        return self._instead_of(point) or self._priced(point)
+
+    def _instead_of(self, point: Point) -> Candidate | None:
+        """The configuration that makes a point needless. Tiles and the like only save memory where the autoencoder runs, for time and
+        caution: without them it fits, or it misses in a stage that they do not touch. Pricing them would take a trace each."""
+        for name in SAVE_AROUND_THE_VAE:
+            choices = self.space.dimensions[name]
+            position = choices.index(point[name])
+            if position == 0:
+                continue
+            less = self.at({**point, name: choices[position - 1]})
+            if less is not None and (less.cost.fits or less.cost.binds.name not in VAE_STAGES):
+                return less
+        return None
+
+    def _priced(self, point: Point) -> Candidate | None:
         try:
             settings = self.space.settings_of(point)
             key = settings.canonical()
@@ -83,9 +99,11 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
     )
     with _without_experimental_warnings():
         study.set_metric_names(["seconds", "caution"])
-    points = {
-        id(candidate): point for point in composed(space) if (candidate := evaluated.at(point)) is not None
-    }
+    points: dict[int, Point] = {}
+    for point in composed(space):
+        candidate = evaluated.at(point)
+        if candidate is not None:
+            points.setdefault(id(candidate), point)
     chosen = _seeds([c for c in evaluated.all if id(c) in points])
     first = [
         {**points[id(candidate)], "steps": steps}

@@ -44,6 +44,10 @@ pixels are whole latents for every compression up to 32."""
 DECODE_CHUNKS = (0, 8, 2)
 """Frames that an image autoencoder decodes at a time; 0 leaves the pipeline's own number. 8 and 2 are diffusers' own examples."""
 
+SAVE_AROUND_THE_VAE = ("tiles", "chunks", "vae_attention")
+"""Dimensions whose later choices save memory while the autoencoder runs, and do nothing else but take time."""
+VAE_STAGES = ("image_encode", "decode")
+
 TEXT_QUANTIZATIONS = ("none", "int8wo", "fp8_storage")
 DENOISER_QUANTIZATIONS = ("none", "int8wo", "fp8_storage", "nf4")
 STEP_FRACTIONS = (1.0, 0.8, 0.6, 0.5)
