@@ -28,8 +28,10 @@ class VaeSlicing(AbstractTechnique):
     id: ClassVar[str] = "vae_slicing"
 
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
-        """Every pipeline with an autoencoder."""
-        return None if "vae" in model.component_names() else "it has no VAE"
+        """Every pipeline with an autoencoder that makes batches."""
+        if "vae" not in model.component_names():
+            return "it has no VAE"
+        return "its pipeline makes one video at a time" if model.max_batch == 1 else None
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:
         """The autoencoder."""
