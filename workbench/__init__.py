@@ -17,6 +17,7 @@ from workbench._version import __version__
 
 if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checker
     from workbench._estimate import estimate
+    from workbench._explain import explain
     from workbench._plan import Plan, plan
     from workbench.cost import Cost
     from workbench.devices import Device
@@ -33,6 +34,7 @@ __all__ = [
     "Workload",
     "__version__",
     "estimate",
+    "explain",
     "plan",
 ]
 
@@ -46,6 +48,7 @@ _HOME = {
     "Settings": "workbench.techniques",
     "Workload": "workbench.models",
     "estimate": "workbench._estimate",
+    "explain": "workbench._explain",
     "plan": "workbench._plan",
 }
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
     from workbench._rehearsing import Rehearsing, Workshop
+    from workbench.cost._trace import Trace
 
 
 def estimate(
@@ -181,6 +182,16 @@ class Predictor:
                 self.store.put("weights", key, known)
             self._weights[component, name] = Weights.from_json(known)
         return self._weights[component, name]
+
+    def rehearsing(self, settings: Settings) -> Rehearsing:
+        """The rehearsal under these settings itself, with its traces; imports torch and diffusers."""
+        return self._rehearsed(settings.changing_calls())
+
+    def trace(self, settings: Settings, component: str, call: str, kernel: str) -> Trace:
+        """The trace behind `summary`."""
+        return self.rehearsing(settings).trace(
+            settings.rewriting(self.spec, component), component, call, kernel
+        )
 
     def _rehearsed(self, part: Settings) -> Rehearsing:
         """The rehearsal under the techniques that change calls; imports torch and diffusers."""

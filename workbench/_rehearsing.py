@@ -85,8 +85,12 @@ class Rehearsing:
     @functools.cached_property
     def log(self) -> CallLog:
         """What is called, stage by stage."""
+        return CallLog.of(*self.named())
+
+    def named(self) -> tuple[Trace, dict[int, str]]:
+        """The trace of the whole run, and the name of each distinct call by the id of its trace."""
         trace, calls = self.run
-        return CallLog.of(trace, {ident: call_key(call) for ident, call in calls.items()})
+        return trace, {ident: call_key(call) for ident, call in calls.items()}
 
     def summary(self, settings: Settings, component: str, key: str, kernel: str) -> CallSummary:
         """A call under the techniques that rewrite its component, with the target's attention kernel."""

@@ -340,3 +340,16 @@ def test_a_terminal_without_the_characters_gets_others():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert b"480 ? 832" in done.stdout
+
+
+# --- explain --------------------------------------------------------------------------------------------------------------
+
+
+def test_explain_names_what_is_alive_and_what_lowers_it(run):
+    done = run("explain", "--model", "tiny", "--vram-gb", "8")
+    assert done.code == 0
+    assert "Alive at the peak" in done.out
+    assert "cheapest first" in done.out
+    data = json.loads(run("explain", "--model", "tiny", "--vram-gb", "8", "--json").out)
+    assert {"stages", "changes", "peak_stage"} <= set(data)
+    assert run("explain", "--model", "tiny", "--settings", '{"no": {}}').code == 2

@@ -17,7 +17,7 @@ ORDER = (
     "runtime", "techniques", "twin",
     "_rehearsing", "_estimate",
     "profiles", "search",
-    "_plan",
+    "_plan", "_explain",
     "miniature", "measurement",
     "views", "testing", "_cli", "__main__",
 )  # fmt: skip

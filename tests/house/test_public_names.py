@@ -19,6 +19,7 @@ PUBLIC = [
     "Workload",
     "__version__",
     "estimate",
+    "explain",
     "plan",
 ]
 

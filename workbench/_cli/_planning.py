@@ -1,4 +1,4 @@
-"""`workbench plan` and `workbench estimate`."""
+"""`workbench plan`, `workbench estimate` and `workbench explain`."""
 
 from __future__ import annotations
 
@@ -137,4 +137,40 @@ def estimate(
         show(cost_report(cost, describe_choice(device, cap)))
         if out is not None:
             print(f"\nestimate written to {out}")
+    return 0
+
+
+@app.command()
+def explain(
+    model: Model = "wan2.1-t2v-1.3b",
+    frames: Frames = None,
+    height: Height = None,
+    width: Width = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    batch: Batch = None,
+    device: DeviceName = None,
+    vram_gb: Vram = None,
+    ram_gb: Ram = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(metavar="FILE_OR_JSON", help="Techniques by id; default: the library's defaults."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Say what is alive at the memory peak, tensor by tensor, and what would lower it."""
+    from workbench._explain import explain as find_out
+    from workbench.models import Workload
+
+    cap, ram = number("--vram-gb", vram_gb), number("--ram-gb", ram_gb)
+    size = size_of(frames, height, width, steps, guidance, batch)
+    with working("explaining", as_json):
+        found = find_out(Workload.for_model(model, **size), settings, device, vram_gb=cap, ram_gb=ram)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from workbench.search._explained import explanation_report
+        from workbench.search._words import describe_choice
+
+        show(explanation_report(found, describe_choice(device, cap)))
     return 0

@@ -131,7 +131,7 @@ def _stage_memory(
     residency: Residency,
     device: Device,
 ) -> _Memory:
-    workspace = CUBLAS_WORKSPACE_BYTES.get(device.architecture, CUBLAS_WORKSPACE_DEFAULT_BYTES)
+    workspace = workspace_bytes(device)
     peak = _between_calls(stage, weights, residency)
     for call in stage.calls:
         summary = calls[call.key]
@@ -163,16 +163,26 @@ def _between_calls(stage: Stage, weights: Mapping[str, Weights], residency: Resi
     )
 
 
+def weights_on_gpu(
+    running: str | None, weights: Mapping[str, Weights], residency: Residency, *, reserved: bool = False
+) -> dict[str, int]:
+    """Bytes of each component's weights in VRAM while `running` computes: its own as it is placed, and every resident one's."""
+    return {
+        name: held.resident_bytes(residency.of(name), reserved=reserved)
+        for name, held in weights.items()
+        if name == running or residency.of(name).mode == "resident"
+    }
+
+
 def _weights_on_gpu(
     running: str, weights: Mapping[str, Weights], residency: Residency, *, reserved: bool
 ) -> int:
-    """Weights in VRAM while `running` computes: its own as it is placed, and every resident component's."""
-    total = 0
-    for name, held in weights.items():
-        placement = residency.of(name)
-        if name == running or placement.mode == "resident":
-            total += held.resident_bytes(placement, reserved=reserved)
-    return total
+    return sum(weights_on_gpu(running, weights, residency, reserved=reserved).values())
+
+
+def workspace_bytes(device: Device) -> int:
+    """cuBLAS's workspace, which stays allocated from the first matrix product on."""
+    return CUBLAS_WORKSPACE_BYTES.get(device.architecture, CUBLAS_WORKSPACE_DEFAULT_BYTES)
 
 
 def _stage_time(

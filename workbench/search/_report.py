@@ -105,8 +105,8 @@ def cost_report(cost: Cost, choice: str = "") -> Report:
     """
     return Report(
         title="Estimate",
-        lines=_header(cost, choice),
-        verdict=_verdict(cost),
+        lines=header(cost, choice),
+        verdict=verdict(cost),
         is_good=cost.fits,
         sections=(_settings(cost, "Settings"), *_cost_sections(cost), *_notes(cost), _versions(cost)),
     )
@@ -123,8 +123,8 @@ def plan_report(plan: Plan, choice: str = "") -> Report:
     cost = shown.cost
     return Report(
         title="Plan",
-        lines=_header(cost, choice),
-        verdict=_verdict(cost) if found else _nothing_fits(cost),
+        lines=header(cost, choice),
+        verdict=verdict(cost) if found else _nothing_fits(cost),
         is_good=found,
         sections=(
             _settings(cost, "Best configuration" if found else "Nearest miss"),
@@ -146,7 +146,7 @@ def titled(report: Report) -> tuple[str, ...]:
 # --- the head -------------------------------------------------------------------------------------------------------------
 
 
-def _header(cost: Cost, choice: str) -> tuple[str, ...]:
+def header(cost: Cost, choice: str) -> tuple[str, ...]:
     device = cost.device
     ram = "host RAM not limited" if device.ram_bytes is None else f"{format_gib(device.ram_bytes)} host RAM"
     dtypes = SEPARATOR.join(f"{describe_component(name)} {dtype}" for name, dtype in cost.dtypes.items())
@@ -157,7 +157,7 @@ def _header(cost: Cost, choice: str) -> tuple[str, ...]:
     return (*lines, f"loaded as {dtypes}") if dtypes else lines
 
 
-def _verdict(cost: Cost) -> str:
+def verdict(cost: Cost) -> str:
     expected = format_seconds(cost.total_s)
     if cost.fits:
         needed, cap = gib(cost.required_vram_bytes), gib(cost.device.memory_bytes)
