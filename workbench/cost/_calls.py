@@ -32,14 +32,15 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
     Args:
         components: name in the pipeline -> module; paths in the trace begin with these names.
     """
+    known = recorder.memo.listened if recorder.memo is not None else {}
     paths: dict[int, str] = {}
-    units: set[int] = set()
-    listeners: dict[int, list[Mapping[int, Any]]] = {}
+    listeners: dict[int, dict[int, list[Mapping[int, Any]]]] = {}
     for name, component in components.items():
+        of_units = known.setdefault(id(component), {})
         for path, module in component.named_modules():
             paths[id(module)] = f"{name}.{path}" if path else name
             if module._modules:
-                units.add(id(module))
+                listeners[id(module)] = of_units
     original = nn.Module.__call__
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -47,10 +48,11 @@ def watched(recorder: Recorder, components: Mapping[str, nn.Module]) -> Iterator
         if path is None:
             return original(module, *args, **kwargs)
         run = functools.partial(original, module)
-        if id(module) in units:
-            if id(module) not in listeners:
-                listeners[id(module)] = _listeners(module)
-            if path in components or not any(listeners[id(module)]):
+        of_units = listeners.get(id(module))
+        if of_units is not None:
+            if id(module) not in of_units:
+                of_units[id(module)] = _listeners(module)
+            if path in components or not any(of_units[id(module)]):
                 return _note_call(recorder, Frame(run, type(module).__name__, module, path, args, kwargs))
         outer, recorder.path = recorder.path, path
         try:

@@ -7,7 +7,7 @@ call is recorded in full each time: inline in its caller, or, where the pipeline
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,8 @@ class Memo:
     """By class of module: the attributes in which it was seen to keep tensors for its next call."""
     answered: dict[Hashable, dict[Hashable, Any]] = field(default_factory=dict)
     """By context: what single ops answered on meta tensors (`_answers.py`)."""
+    listened: dict[int, dict[int, list[Mapping[int, Any]]]] = field(default_factory=dict)
+    """By id of the component, then of the module: hooks of the module and of all below it (`_calls.py`)."""
     places: dict[int, int] = field(default_factory=dict)
     """By id of the module: how many places of a list of features it takes (`_feature_slots.py`)."""
     made: dict[int, Any] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class Memo:
 
     def forget(self, component: nn.Module) -> None:
         """Looks at a component anew: techniques were applied to it or removed from it."""
+        self.listened.pop(id(component), None)
         for module in component.modules():
             self.signatures.pop(id(module), None)
             self.holders.pop(id(module), None)

@@ -219,7 +219,7 @@ class Arguments:
             if index == len(self.input_bytes):
                 self.input_bytes.append(size)
             self._tensors.append(weakref.ref(value))
-            layout = (tuple(value.shape), value.stride(), value.dtype, value.device.type, index, size)
+            layout = (value.shape, value.stride(), value.dtype, value.is_meta, index, size)
             return (*layout, value_of(value)) if value.is_meta else layout
         if isinstance(value, _PLAIN):
             return (type(value), value)
