@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import workbench as wb
 from workbench._errors import InputError, RehearsalError, UnknownNameError
 from workbench.miniature import build_tiny, save_tiny
 from workbench.models import Workload, get, resolve_model
-from workbench.models._build import assemble, build_component
+from workbench.models._build import assemble, build_component, build_meta_pipeline, call_kwargs
 
 TEXT = {
     "model_type": "t5",
@@ -161,6 +162,32 @@ def test_an_unknown_pipeline_in_memory_costs_what_its_folder_costs(tmp_path):
     one, two = (wb.estimate(Workload.for_model(model, **sizes), device="rtx-4090") for model in (spec, live))
     assert one.price.peak_reserved_bytes == two.price.peak_reserved_bytes
     assert one.total_s == two.total_s
+
+
+def test_a_pipeline_in_memory_may_have_classes_of_its_own_package():
+    from diffusers import LTX2ConditionPipeline
+
+    parts = build_meta_pipeline(get("ltx-2")).components
+    spec = resolve_model(LTX2ConditionPipeline(**{k: v for k, v in parts.items() if k != "processor"}))
+    assert spec.component("connectors").library == "ltx2"
+    assert spec.component("transformer").library == "diffusers"
+
+
+def test_a_controlnet_gets_frames(tmp_path):
+    from diffusers import AnimateDiffControlNetPipeline, ControlNetModel
+
+    parts = build_meta_pipeline(get("animatediff-motion-adapter-v1-5-3")).components
+    with torch.device("meta"):
+        small = ControlNetModel(block_out_channels=(32, 64, 64, 64), cross_attention_dim=768).half()
+    given = inspect.signature(AnimateDiffControlNetPipeline.__init__).parameters
+    pipe = AnimateDiffControlNetPipeline(
+        **{name: part for name, part in parts.items() if name in given}, controlnet=small
+    )
+    assert resolve_model(pipe).inputs == ("conditioning_frames",)
+    kwargs = call_kwargs(
+        resolve_model(pipe), Workload.for_model(pipe, frames=4, height=64, width=64, steps=1), pipe
+    )
+    assert len(kwargs["conditioning_frames"]) == 4
 
 
 def test_dtypes_are_read_from_the_headers_of_weights(tmp_path):

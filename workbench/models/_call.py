@@ -55,6 +55,10 @@ def call_kwargs(spec: ModelSpec, workload: Workload, pipe: DiffusionPipeline) ->
     if workload.guidance_2 is not None and spec.num_experts > 1 and "guidance_scale_2" in accepted:
         kwargs["guidance_scale_2"] = workload.guidance_2
     kwargs |= {name: STAND_IN_INPUTS[name](workload) for name in spec.inputs}
+    if "controlnet_frame_indices" in accepted and "conditioning_frames" in kwargs:
+        kwargs["conditioning_frames"] = kwargs["conditioning_frames"][
+            :1
+        ]  # by default it says one frame's place
     kwargs |= spec.call
     if workload.batch > 1:
         if "prompt" not in kwargs:
@@ -99,5 +103,6 @@ STAND_IN_INPUTS: Mapping[str, Callable[[Workload], Any]] = {
     "face_video": _video,
     "mask": _mask,
     "reference_images": lambda workload: [_image(workload)],
+    "conditioning_frames": _video,
 }
 """Arguments of a pipeline call -> what stands in for them: black pictures of the workload's size and number."""

@@ -21,8 +21,11 @@ _TEMPORAL = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae
 _SPATIAL = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_scale_factor")
 _VAE_TEMPORAL = ("temporal_compression_ratio", "scale_factor_temporal")
 _VIDEOS = ("video", "control_video", "pose_video")
-_FROM_IMAGE = ("imagetovideo", "image2video", "i2v")
+_FROM_IMAGE = ("imagetovideo", "image2video", "i2v", "videotoworld")
 _FROM_VIDEO = ("videotovideo", "video2video", "v2v")
+
+_NEEDED = {"overlap_history": 17}
+"""Arguments without which a call fails, although it has a default for them: SkyReels-V2's own message recommends 17 or 37."""
 
 FALLBACK = {"frames": 49, "height": 480, "width": 832, "steps": 50, "guidance": 5.0, "fps": 16}
 """Where neither the call nor the configuration of the denoiser says: a common size, no claim about the model."""
@@ -46,6 +49,7 @@ def derive(pipe: DiffusionPipeline) -> dict[str, Any]:
         "temporal_factor": temporal,
         "frame_remainder": 1 if temporal > 1 and frames % temporal == 1 else 0,
         "size_multiple": multiple,
+        "call": {name: value for name, value in _NEEDED.items() if name in accepted},
         "defaults": {
             **defaults,
             **{side: max(multiple, defaults[side] // multiple * multiple) for side in ("height", "width")},
@@ -65,7 +69,12 @@ def _inputs(name: str, accepted: Mapping[str, inspect.Parameter]) -> list[str]:
         and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         and key not in ("prompt", "height", "width", "num_inference_steps", *FRAMES, *GUIDANCE, *FPS)
     ]
-    for words, key in ((_FROM_IMAGE, "image"), (_FROM_VIDEO, "video"), (("control",), "control_video")):
+    for words, key in (
+        (_FROM_IMAGE, "image"),
+        (_FROM_VIDEO, "video"),
+        (("control",), "control_video"),
+        (("controlnet",), "conditioning_frames"),
+    ):
         if any(word in name.lower() for word in words) and key in accepted and key not in required:
             required.append(key)
     unknown = [key for key in required if key not in INPUTS]

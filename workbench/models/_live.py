@@ -64,12 +64,22 @@ def _component(name: str, module: Any) -> ComponentSpec:
     saved = dict(config) if library == "diffusers" else config.to_dict()
     return ComponentSpec(
         name=name,
-        library=library,
+        library=_library(type(module)),
         class_name=type(module).__name__,
         config=_public(saved),
         dtype=_dtype(module),
         source="the live pipeline",
     )
+
+
+def _library(kind: type) -> str:
+    """What a saved pipeline's index would say: the package, or the pipeline's own one for a class that diffusers shows nowhere else."""
+    import diffusers
+
+    package, _, rest = kind.__module__.partition(".")
+    folder, _, rest = rest.partition(".")
+    hidden = package == "diffusers" and folder == "pipelines" and not hasattr(diffusers, kind.__name__)
+    return rest.partition(".")[0] if hidden else package
 
 
 def _dtype(module: Any) -> str:

@@ -146,7 +146,7 @@ def _spec(
         frame_remainder=found["frame_remainder"] if template is None else template.frame_remainder,
         size_multiple=found["size_multiple"],
         defaults=native,
-        call={} if template is None else template.call,
+        call=found["call"] if template is None else template.call,
         sources=(*open_spec.sources, *borrowed),
     )
 

@@ -25,6 +25,7 @@ INPUTS: Mapping[str, str] = {
     "pose_video": "a black pose video of the clip's length",
     "face_video": "a black face video of the clip's length",
     "reference_images": "one black reference image",
+    "conditioning_frames": "black frames for the controlnet",
 }
 """Arguments of a pipeline call that need more than text and numbers -> what stands in for them; `_call.py` makes it."""
 
