@@ -84,7 +84,8 @@ def _decoding(spec: ModelSpec, clip: Workload) -> list[Case]:
     small = {"tile_height": tile, "tile_width": tile, "stride_height": tile // 2, "stride_width": tile // 2}
     if tile >= max(clip.height, clip.width):
         small = {name: value // 2 for name, value in small.items()}
-    factor = spec.temporal_factor
+    # a pipeline that makes whole sections has no factor of its own
+    factor = spec.temporal_factor if spec.temporal_factor > 1 else 4
     return [
         _case("vae_tiling, own sizes", "vae_tiling", {}),
         _case("vae_tiling, small tiles", "vae_tiling", small),

@@ -70,6 +70,7 @@ I2V = ModelSpec(
     temporal_factor=1,  # any number: the pipeline rounds up to whole sections
     frame_remainder=0,
     size_multiple=16,
+    max_batch=1,  # the history of a batch does not fit its new frames (diffusers 0.42)
     call={"max_sequence_length": 256, "sampling_type": "inverted_anti_drifting"},
     inputs=("image",),
     parameters={

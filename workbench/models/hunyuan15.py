@@ -138,6 +138,7 @@ def _row(
         defaults=Defaults(frames=121, height=height, width=width, steps=steps, guidance=guidance, fps=24),
         temporal_factor=4,  # `temporal_compression_ratio` of the VAE
         size_multiple=16,  # `spatial_compression_ratio` of the VAE; the patch is one latent pixel
+        max_batch=1,  # the mask of a batch does not broadcast to it (diffusers 0.42)
         inputs=("image",) if from_image else (),
         remarks=(
             "its attention masks every token against every token, which takes memory by the square of the length; the attention backends "

@@ -14,6 +14,7 @@ from workbench._errors import SettingsError
 from workbench.devices import Device
 from workbench.models import ModelSpec, Workload
 from workbench.techniques import Settings
+from workbench.techniques.dtype import together
 
 Point = Mapping[str, str | int | bool]
 """A choice for every dimension that exists under the other choices."""
@@ -117,7 +118,8 @@ class Space:
         quantization = {name: kind for name, kind in quantization.items() if kind != "none"}
         if quantization:
             data["quantization"] = quantization
-        dtypes = {name: str(point["half"]) for name in self._denoisers()} | {"vae": str(point["vae_dtype"])}
+        halves = dict.fromkeys((*self._denoisers(), *together(self.spec)), str(point["half"]))
+        dtypes = {"vae": str(point["vae_dtype"])} | halves
         changed = {
             name: kind
             for name, kind in dtypes.items()

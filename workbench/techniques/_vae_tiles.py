@@ -21,6 +21,11 @@ WITHOUT: Final[Mapping[str, str]] = {
 WITH_FRAME_TILES: Final = ("AutoencoderKLHunyuanVideo", "AutoencoderKLLTXVideo", "AutoencoderKLLTX2Video")
 """Classes that can also cut a clip along its frames (diffusers 0.42)."""
 
+UNSLICED: Final[Mapping[str, str]] = {
+    "AutoencoderKLMagvit": "its convolutions keep the last frames of one video for the next",
+}
+"""Classes whose slicing mixes the videos of a batch (diffusers 0.42) -> why."""
+
 SIZES: Final = ("height", "width", "frames")
 _KEPT: Final = {"height": "height", "width": "width", "frames": "num_frames"}
 """Our word -> diffusers' word inside an attribute's name."""

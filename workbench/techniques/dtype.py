@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 
 DTYPES = ("fp32", "fp16", "bf16")
 
+_ALL = ("text_encoder", "transformer", "vae")
+TOGETHER: Mapping[str, tuple[str, ...]] = {
+    "CogVideoXImageToVideoPipeline": _ALL,
+    "CogVideoXPipeline": _ALL,
+    "Cosmos2VideoToWorldPipeline": ("text_encoder", "transformer"),
+    "EasyAnimatePipeline": _ALL,
+    "Kandinsky5I2VPipeline": ("transformer", "vae"),
+}
+"""Pipelines that hand tensors from one network to the next as they are (diffusers 0.42): one of these in another dtype, and the first
+product of two dtypes fails. Found by studies/technique_matrix."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dtype(AbstractTechnique):
@@ -60,11 +71,20 @@ class Dtype(AbstractTechnique):
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
         """A model with these components, on a device that computes in their dtypes."""
         check_components(model, self.components)
+        names = together(model)
+        if set(names) & self.components.keys() and len({self._dtype(model, name) for name in names}) > 1:
+            return (
+                f"{model.pipeline_class} hands tensors from one network to the next as they are: give {', '.join(names[:-1])} and "
+                f"{names[-1]} the same dtype"
+            )
         if device is not None and device.architecture != "cpu":
             for name, value in self.components.items():
                 if value == "bf16" and "bf16" not in device.dense_flops:
                     return f"{device.title} has no bf16 units, so {name} cannot be bf16"
         return None
+
+    def _dtype(self, model: ModelSpec, component: str) -> str:
+        return self.components.get(component, model.component(component).dtype)
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:
         """The components it names."""
@@ -109,3 +129,9 @@ class Dtype(AbstractTechnique):
     def effect(self) -> Effect:
         """Nobody has published what another dtype costs these models."""
         return UNKNOWN
+
+
+def together(model: ModelSpec) -> tuple[str, ...]:
+    """The components that must be in one dtype; none for most pipelines."""
+    names = TOGETHER.get(model.pipeline_class, ())
+    return tuple(name for name in names if name in model.component_names())

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from workbench.models import ModelSpec
 
 MODES = ("none", "model", "sequential", "group")
+NOT_LEAF_BY_LEAF = ("EasyAnimatePipeline", "HunyuanVideoFramepackPipeline")
+"""Pipelines whose networks use weights outside the layers that hold them, as SigLIP's `nn.MultiheadAttention` does with its output
+projection: accelerate, which brings a layer's weights when that layer is called, has not brought them (diffusers 0.42)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +75,11 @@ class Offload(AbstractTechnique):
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
         """Every pipeline that has the named components."""
         check_components(model, self.components or ())
+        if self.mode == "sequential" and model.pipeline_class in NOT_LEAF_BY_LEAF:
+            return (
+                f"mode sequential fails: networks of {model.pipeline_class} use weights outside the layers that hold them, "
+                "when accelerate has not brought them; group offload moves as little"
+            )
         return None
 
     def residency(self, model: ModelSpec, residency: Residency) -> Residency:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from workbench._errors import SettingsError
 from workbench.techniques._technique import AbstractTechnique, Handle
+from workbench.techniques._vae_tiles import UNSLICED
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -31,6 +32,9 @@ class VaeSlicing(AbstractTechnique):
         """Every pipeline with an autoencoder that makes batches."""
         if "vae" not in model.component_names():
             return "it has no VAE"
+        kind = model.component("vae").class_name
+        if kind in UNSLICED:
+            return f"its VAE, {kind}, cannot decode one video after the other: {UNSLICED[kind]}"
         return "its pipeline makes one video at a time" if model.max_batch == 1 else None
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:

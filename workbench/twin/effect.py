@@ -151,6 +151,11 @@ class Bench:
         if restored is not None:
             self._pipe = None
         finding = functools.partial(self._finding, settings, restored=restored, said=attempt.said)
+        if seen is None and not attempt.refused and _depends_on_size(settings):
+            natively = self._traced_natively(settings, changes)
+            if isinstance(natively, tuple):
+                changed = _changes(*natively)
+                return finding(verdict="acts", where=TRACED, detail=_said(changed), **_compared(*natively))
         if seen is None:
             verdict = "refused" if attempt.refused else "fails"
             return finding(verdict=verdict, detail=attempt.failure or "")
@@ -214,6 +219,11 @@ class Bench:
             found = _differing(pipe, kernel, settings, functools.partial(self._kwargs, pipe, changes=changes))
             if found is not None:
                 return found
+        return self._traced_natively(settings, changes)
+
+    def _traced_natively(
+        self, settings: Settings, changes: Mapping[str, Any]
+    ) -> tuple[Sighting, Sighting] | str | None:
         with silent():
             pipe = build_meta_pipeline(self.spec)
             native = Workload.for_model(self.spec, **changes)
@@ -276,6 +286,12 @@ def _why_untestable(settings: Settings) -> str | None:
     if isinstance(offload, Offload) and offload.stream and not torch.cuda.is_available():
         return "diffusers fetches ahead on a CUDA stream, and this machine has no CUDA device"
     return None
+
+
+def _depends_on_size(settings: Settings) -> bool:
+    """Whether the sizes that count are those of the autoencoder's configuration, which in the twin are nobody's choice."""
+    tiling = settings.get("vae_tiling")
+    return tiling is not None and not tiling.to_json()
 
 
 def _refusal(spec: ModelSpec, settings: Settings) -> str | None:
