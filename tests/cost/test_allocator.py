@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from workbench.cost import CallSummary
 from workbench.cost._trace import ALLOC, ENTER, FREE, RUN, Op, Trace
-from workbench.cost.allocator import Allocator, OutOfMemory, needed_reserved, replay
+from workbench.cost.allocator import Allocator, OutOfMemory, given_bytes, needed_reserved, replay
 
 KIB, MIB = 2**10, 2**20
 
@@ -107,6 +108,28 @@ def test_replay_binds_a_childs_storages_to_the_parents() -> None:
     assert (allocator.peak_reserved, allocator.allocated) == (50 * MIB, 0)
     assert parent.peak() == 50 * MIB
     assert child.freed_inputs() == frozenset({0})
+
+
+def test_replay_of_repeated_calls_that_keep_features_notices_when_they_no_longer_fit() -> None:
+    # each child needs 100 MiB for a while and leaves 20 MiB behind: the 300 MiB freed before are enough for the first ten
+    child = Trace("child", [(ALLOC, 0, 100 * MIB), (ALLOC, 1, 20 * MIB), (FREE, 0)])
+    calls = [(ENTER, child, (), ((1, 1 + k),), "child") for k in range(14)]
+    parent = Trace("parent", [(ALLOC, 0, 300 * MIB), (FREE, 0), *calls])
+    assert parent.peak() == 380 * MIB
+    allocator = replay(parent)
+    assert allocator.allocated == 280 * MIB
+    assert allocator.peak_reserved >= parent.peak()
+
+
+def test_features_that_replace_those_of_the_step_before_take_their_room() -> None:
+    trace = Trace(
+        "call", [(FREE, -1), (ALLOC, 0, 30 * MIB), (FREE, -2), (ALLOC, 1, 30 * MIB)], (30 * MIB,) * 3
+    )
+    assert trace.peak() == 0
+    assert given_bytes(trace) == 60 * MIB  # the third input stays, and nothing takes its room
+    assert replay(trace).peak_reserved == 60 * MIB
+    summary = CallSummary.of(trace)
+    assert (summary.peak_bytes, summary.reserved_bytes, summary.needed_bytes) == (0, 0, 0)
 
 
 def test_needed_lies_between_the_live_peak_and_the_unlimited_reserve() -> None:

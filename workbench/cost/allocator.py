@@ -147,7 +147,7 @@ def needed_reserved(trace: Trace, unlimited: int, *, bisections: int = 2) -> int
     The allocator caches segments it does not need; short of memory it gives them back and goes on. The answer is a limit under which
     the replay was seen to succeed, at most `1 / 2**bisections` of the gap above the least.
     """
-    low, high = round_up(trace.peak(), ROUND_LARGE_BYTES), unlimited
+    low, high = round_up(trace.peak() + given_bytes(trace), ROUND_LARGE_BYTES), unlimited
     if high - low <= LARGE_SEGMENT_BYTES:
         return high
     for _ in range(bisections):
@@ -161,17 +161,25 @@ def needed_reserved(trace: Trace, unlimited: int, *, bisections: int = 2) -> int
 
 
 _QUIET_REPEATS = 2
-"""A repeated call that has twice left the reserved bytes alone is taken to leave them alone from then on."""
+"""A repeated call that has twice left the reserved bytes alone is taken to leave them alone while it has as much room."""
+
+
+def given_bytes(trace: Trace) -> int:
+    """Bytes of the inputs that die inside (features of the step before, which this one replaces): `replay` places them first, because
+    what is allocated after takes their room."""
+    return sum(round_up(trace.input_bytes[k], BLOCK_BYTES) for k in trace.freed_inputs())
 
 
 def replay(trace: Trace, allocator: Allocator | None = None) -> Allocator:
     """Runs a trace's allocations and frees through an allocator (a fresh one by default) and returns it.
 
-    Repeated calls reach a steady state in which freed blocks are reused: after two replays that reserved nothing new, a call's inside is
-    skipped and only what it leaves behind is allocated.
+    Inputs that die inside are in it from the start (`given_bytes`); the others, whose blocks nothing takes, are not. Repeated calls
+    reach a steady state in which freed blocks are reused: after two replays that reserved nothing new, a call's inside is skipped and
+    only what it leaves behind is allocated, for as long as what is free is no less than its peak. Calls that keep features fill it.
     """
     allocator = allocator if allocator is not None else Allocator()
-    _replay(trace, allocator, {}, {})
+    given = {-1 - k: allocator.allocate(trace.input_bytes[k]) for k in sorted(trace.freed_inputs())}
+    _replay(trace, allocator, given, {})
     return allocator
 
 
@@ -200,7 +208,8 @@ def _enter(
 ) -> None:
     _, child, ins, outs, _ = event
     assert isinstance(child, Trace) and isinstance(ins, tuple) and isinstance(outs, tuple)
-    if quiet.get(id(child), 0) >= _QUIET_REPEATS:
+    has_room = allocator.reserved - allocator.allocated >= child.peak()
+    if has_room and quiet.get(id(child), 0) >= _QUIET_REPEATS:
         for k in child.freed_inputs():
             block = live.pop(ins[k], None)
             if block is not None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.cost._trace import ALLOC, BLOCK_BYTES, ENTER, FREE, RUN, Op, Trace, round_up
-from workbench.cost.allocator import needed_reserved, replay
+from workbench.cost.allocator import given_bytes, needed_reserved, replay
 
 OpCounts = tuple[tuple[Op, int], ...]
 """Distinct ops and how often each runs."""
@@ -27,7 +27,7 @@ class CallSummary:
     peak_bytes: int
     """Most bytes alive inside, above what was alive at its start; workspaces included, allocator rounding applied."""
     reserved_bytes: int
-    """What the caching allocator holds for them when nothing limits it."""
+    """What the caching allocator holds for them when nothing limits it, beside the inputs."""
     needed_bytes: int
     """The least that it can do with, giving cached segments back when it runs out."""
     passes: int
@@ -40,12 +40,12 @@ class CallSummary:
     @classmethod
     def of(cls, trace: Trace) -> CallSummary:
         """Summarises a call's trace."""
-        reserved = replay(trace).peak_reserved
+        reserved, given = replay(trace).peak_reserved, given_bytes(trace)
         return cls(
             name=trace.name,
             peak_bytes=trace.peak(),
-            reserved_bytes=reserved,
-            needed_bytes=needed_reserved(trace, reserved),
+            reserved_bytes=reserved - given,
+            needed_bytes=needed_reserved(trace, reserved) - given,
             passes=trace.passes(),
             binds=trace.argpeak(),
             ops=tuple(trace.op_counts().items()),
