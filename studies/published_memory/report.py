@@ -1,0 +1,141 @@
+"""`published_memory.md`: the scores, every scored row, and the reason of every row that is left out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from published import Published
+from score import Predicted, fit_statements, summary
+
+from workbench._files import replacing
+from workbench._store import versions
+
+Line = Mapping[str, Any]
+
+
+def write_report(lines: Sequence[Line], not_copied: Sequence[Mapping[str, str]], path: Path) -> str:
+    """Writes the report and returns its summary."""
+    scored = [line for line in lines if line.get("error") is not None]
+    head = [*_scores(scored), *_statements(lines)]
+    used = ", ".join(f"{name} {version}" for name, version in versions().items())
+    text = [
+        "# Published memory, predicted",
+        "",
+        f"Made by `python studies/published_memory/run.py` on {date.today().isoformat()} with {used}. How rows are read, what is compared",
+        "with what, and what the misses are: [README](README.md). The data: `predicted.csv`.",
+        "",
+        "![error of every scored row](published_memory.svg)",
+        "",
+        *head,
+        *_misses(scored),
+        *_rows(scored),
+        *_left_out(lines, not_copied),
+    ]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return "\n".join(head)
+
+
+def _percent(value: float | None, signed: bool = False) -> str:
+    return "" if value is None else f"{value:+.1%}" if signed else f"{value:.1%}"
+
+
+def _scores(scored: Sequence[Line]) -> list[str]:
+    """The tables of errors, by what was measured and by family."""
+    by: list[tuple[str, Callable[[Line], str]]] = [
+        ("what was measured", lambda line: f"{line['metric']}, {_match(line)}"),
+        ("family", lambda line: f"{line['family']}, {_match(line)}"),
+    ]
+    out: list[str] = []
+    for title, key in by:
+        groups: dict[str, list[Line]] = defaultdict(list)
+        for line in scored:
+            groups[key(line)].append(line)
+        out += [f"| {title} | rows | median error | within 4 % | worst |", "|---|--:|--:|--:|--:|"]
+        for name, members in sorted(groups.items()):
+            found = summary(float(line["error"]) for line in members)
+            cells = (found["rows"], *(_percent(found[part]) for part in ("median", "within", "worst")))
+            out.append(f"| {name} | {' | '.join(map(str, cells))} |")
+        out.append("")
+    weights = [line for line in scored if line["published_weights"]]
+    if weights:
+        off = summary((line["weights"] - line["published_weights"]) / line["published_weights"] for line in weights)
+        out += [f"Weights on the card before the run, {off['rows']} rows: median error {_percent(off['median'])}, worst {_percent(off['worst'])}.", ""]
+    old = [line for line in scored if line["commit"]]
+    if old:
+        off = summary(float(line["error_installed"]) for line in old)
+        out += [
+            f"{len(old)} rows were measured with a diffusers whose CogVideoX VAE needs less memory, and are scored with that VAE; with the",
+            f"installed one, which is what a plan is for, the median error would be {_percent(off['median'])}.",
+            "",
+        ]
+    return out
+
+
+def _match(line: Line) -> str:
+    return "matched" if line["matched"] else "not matched"
+
+
+def _statements(lines: Sequence[Line]) -> list[str]:
+    """Cards that the figures fit, and whether what a plan asks for is ever less than what was needed."""
+    agreed = stated = 0
+    for line in lines:
+        if line.get("error") is None:
+            continue
+        figure = Published(metric=line["metric"], low=line["low"], high=line["high"])
+        fits = fit_statements(figure, _predicted(line))
+        stated += len(fits)
+        agreed += sum(theirs == ours for _, theirs, ours in fits)
+    out = [f"Fits on a card of N GB, for every size sold from half to twice the published figure: {agreed} of {stated} statements agree ({agreed / max(1, stated):.1%})."]
+    oom = [line for line in lines if line.get("metric") == "ran out of memory"]
+    for line in oom:
+        verdict = "rightly" if line["required"] > line["card_gb"] else "wrongly"
+        out.append(f"{line['id']} ran out of memory on a {line['card']}; a plan asks for {line['required']} GiB, {verdict}.")
+    for kinds, name in ((("allocated",), "allocated"), (("allocated", "reserved", "device", "unstated"), "any")):
+        rated = [line for line in lines if line.get("metric") in kinds and line["low"] is not None]
+        enough = [line for line in rated if line["required"] >= line["low"]]
+        short = ", ".join(str(line["id"]) for line in rated if line not in enough)
+        share = len(enough) / max(1, len(rated))
+        out.append(f"Required VRAM is at least the published figure ({name}): {len(enough)} of {len(rated)} ({share:.1%}){'; less for ' + short if short else ''}.")
+    return [line + "  " for line in out] + [""]
+
+
+def _predicted(line: Line) -> Predicted:
+    return Predicted(**{name: line[name] for name in Predicted.__dataclass_fields__})
+
+
+_HEAD = "| id | model | settings | metric | published | allocated | reserved | error | {} |"
+
+
+def _row(line: Line, last: str) -> str:
+    settings = line["settings"].replace('"', "").replace("{}", "defaults")
+    cells = (line["id"], line["model"], f"`{settings}`", line["metric"], line["published"], line["allocated"], line["reserved"])
+    return f"| {' | '.join(map(str, cells))} | {_percent(line['error'], signed=True)} | {last} |"
+
+
+def _misses(scored: Sequence[Line]) -> list[str]:
+    """The rows beyond 4 %, worst first."""
+    wrong = sorted((line for line in scored if abs(line["error"]) > 0.04), key=lambda line: -abs(line["error"]))
+    head = ["## Beyond 4 %", "", _HEAD.format("what is known to differ; where the peak is"), "|---|---|---|---|--:|--:|--:|--:|---|"]
+    return [*head, *(_row(line, "; ".join(filter(None, (line["differs"], line["remarks"], line["binds"])))) for line in wrong), ""]
+
+
+def _rows(scored: Sequence[Line]) -> list[str]:
+    head = ["## Every scored row", "", _HEAD.format("source"), "|---|---|---|---|--:|--:|--:|--:|---|"]
+    return [*head, *(_row(line, line["src"].removeprefix("https://")) for line in scored), ""]
+
+
+def _left_out(lines: Sequence[Line], not_copied: Sequence[Mapping[str, str]]) -> list[str]:
+    """Every other row of the collection, by reason."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for line in (*lines, *not_copied):
+        if line.get("reason"):
+            reasons[str(line["reason"])].append(str(line["id"]))
+    out = ["## Left out", "", "| reason | rows | ids |", "|---|--:|---|"]
+    for reason, ids in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        out.append(f"| {reason} | {len(ids)} | {' '.join(ids)} |")
+    return out
