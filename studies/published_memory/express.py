@@ -65,6 +65,17 @@ UNSAID_CARD: Final = "a100-80gb"
 TORCHAO: Final = {"int8wo": "int8wo", "int8": "int8wo", "int8dq": "int8dq", "int4wo": "int4wo", "fp8dqrow": "fp8dq"}
 """What the sources call it -> what we call it; scales per row are what `fp8dq` has."""
 
+CACHES: Final = {
+    "FasterCache": {"kind": "fastercache", "interval": 2, "temporal_interval": 2},
+    "PAB": {"kind": "pab", "interval": 2, "temporal_interval": 2, "cross_interval": 2},
+}
+"""As `tests/pipelines/latte/test_latte.py` of diffusers sets them up (since pull request 9562, where the figures are); CogVideoX has
+one kind of attention and takes the first interval."""
+
+EVERY_LAYER: Final = "every linear layer was quantised; ours leaves those that modulate and embed as they are"
+WITHOUT_TILES: Final = ("Wan-Video/", "SkyworkAI/SkyReels-V2")
+"""Code bases whose VAE, Wan's, has no tiles."""
+
 EXCEPTIONS: Final = {
     "DD046": "the workspace of 2-D convolutions in workbench/cost/_kernels.py was chosen with this row: it cannot score it",
     "DD047": "the same decode as DD046, with which the workspace of 2-D convolutions was chosen",
@@ -95,6 +106,8 @@ class Expressed:
     figure: Published | None = None
     """None where the run ended for lack of memory."""
     resident: float | None = None
+    code_base: str | None = None
+    """Other than diffusers; what it does beside the networks' arithmetic is not what is priced."""
     differs: tuple[str, ...] = ()
     """What is known to differ between what was measured and what is priced; empty: the row is matched."""
     remarks: tuple[str, ...] = ()
@@ -104,7 +117,7 @@ class Expressed:
     @property
     def matched(self) -> bool:
         """The same code and configuration."""
-        return not self.differs
+        return not self.differs and self.code_base is None
 
 
 def express(row: Row) -> Expressed:
@@ -115,15 +128,16 @@ def express(row: Row) -> Expressed:
     """
     _refuse(row)
     spec = _model(row)
-    differs, remarks = list(_code(row)), []
+    differs, remarks = [], list[str]()
     settings: dict[str, Any] = {}
     without, placed = _offload(row)
     settings |= placed
-    if _has_tiles(row):
+    code_base = _code_base(row)
+    if _has_tiles(row, code_base):
         settings["vae_tiling"] = {}
-    settings |= _quantization(row, spec, differs, remarks)
+    settings |= _quantization(row, spec, differs)
     settings |= _dtype(row, spec, remarks)
-    settings |= _cache(row, differs)
+    settings |= _cache(row, spec, differs)
     only: tuple[str, ...] = ()
     if "decode" in row["task"]:
         only = ("decode",)
@@ -140,6 +154,7 @@ def express(row: Row) -> Expressed:
         only=only,
         figure=published.read(row),
         resident=published.resident(row),
+        code_base=code_base,
         differs=tuple(dict.fromkeys(differs)),
         remarks=tuple(remarks),
         commit=_commit(row, spec),
@@ -184,11 +199,11 @@ def _model(row: Row) -> ModelSpec:
     return spec
 
 
-def _code(row: Row) -> list[str]:
-    """In what the code that was measured is known to differ from the one that is priced."""
+def _code_base(row: Row) -> str | None:
+    """The code base that was measured; None for diffusers."""
     if "diffusers" in row["src"] or row["src"].startswith("docs/") or "(diffusers" in row["task"]:
-        return []
-    return [f"the code base of {row['src'].split(' ')[0].removeprefix('https://github.com/')}"]
+        return None
+    return "/".join(row["src"].split(" ")[0].removeprefix("https://github.com/").split("/")[:2])
 
 
 def _commit(row: Row, spec: ModelSpec) -> str | None:
@@ -245,14 +260,16 @@ def _offload(row: Row) -> tuple[tuple[str, ...], dict[str, Any]]:
     raise Unexpressed(f"offload {text!r} of its own code base is no setting of ours")
 
 
-def _has_tiles(row: Row) -> bool:
+def _has_tiles(row: Row, code_base: str | None) -> bool:
     text = row["vae"].lower()
+    if row["vae"] in UNSAID and code_base is not None and not code_base.startswith(WITHOUT_TILES):
+        raise Unexpressed("how another code base than diffusers decodes is not stated")
     if "forward chunking" in text:
         raise Unexpressed("forward chunking is no technique of ours")
     return "tiling" in text and not text.startswith("no ")
 
 
-def _quantization(row: Row, spec: ModelSpec, differs: list[str], remarks: list[str]) -> dict[str, Any]:
+def _quantization(row: Row, spec: ModelSpec, differs: list[str]) -> dict[str, Any]:
     text = row["quant"].strip()
     names = [name for name in ("transformer", "transformer_2", "unet") if name in spec.component_names()]
     if "fuse_qkv" in text:
@@ -263,11 +280,11 @@ def _quantization(row: Row, spec: ModelSpec, differs: list[str], remarks: list[s
         parts = [*names, "vae"] if "VAE" in text else names
         return {"quantization": dict.fromkeys(parts, "fp8_storage")}
     if text == "bnb nf4 DiT":
-        differs.append("bitsandbytes quantised every linear layer; ours leaves those that modulate and embed as they are")
+        differs.append(EVERY_LAYER)
         return {"quantization": dict.fromkeys(names, "nf4")}
     found = re.match(r"torchao (\w+):? T5\+DiT", text)
     if found and found[1] in TORCHAO:
-        remarks.append("torchao quantised every linear layer; ours leaves those that modulate and embed as they are")
+        differs.append(EVERY_LAYER)
         return {"quantization": dict.fromkeys(("text_encoder", *names), TORCHAO[found[1]])}
     raise Unexpressed(f"quantisation {text.removeprefix('torchao ').split(':')[0]!r} is none of ours")
 
@@ -285,19 +302,22 @@ def _dtype(row: Row, spec: ModelSpec, remarks: list[str]) -> dict[str, Any]:
     parts = {} if spec.component(denoiser).dtype == dtype else dict.fromkeys(spec.component_names(), dtype)
     if dtype == "fp16" and "diffusers-torchao" in row["src"]:
         # its script casts with `.to(torch.float16)`, which keeps nothing in fp32 as loading does: the bytes of bf16
-        parts["text_encoder"] = "bf16"
-        remarks.append("T5 was cast whole to fp16, priced as bf16: the same bytes")
+        names = [name for name in spec.component_names() if spec.component(name).dtype != "bf16"]
+        parts = dict.fromkeys(names, "bf16")
+        remarks.append("T5 was cast whole to fp16, which loading never does; all is priced as bf16, the same bytes")
     return {"dtype": parts} if parts else {}
 
 
-def _cache(row: Row, differs: list[str]) -> dict[str, Any]:
-    kinds = {"FasterCache": "fastercache", "PAB": "pab"}
+def _cache(row: Row, spec: ModelSpec, differs: list[str]) -> dict[str, Any]:
     if row["cache"] in (*UNSAID, "none", "no"):
         return {}
-    if row["cache"] not in kinds:
+    if row["cache"] not in CACHES:
         raise Unexpressed(f"cache {row['cache']!r} is none of ours")
-    differs.append("the cache's parameters are not stated; priced with those of our default")
-    return {"cache": {"kind": kinds[row["cache"]]}}
+    differs.append("the cache's parameters are not stated; those of diffusers' own tests are priced")
+    settings: dict[str, Any] = dict(CACHES[row["cache"]])
+    if spec.name != "latte-1":
+        settings = {key: value for key, value in settings.items() if key in ("kind", "interval")}
+    return {"cache": settings}
 
 
 def _card(row: Row) -> str:

@@ -77,31 +77,43 @@ def _scores(scored: Sequence[Line]) -> list[str]:
 
 
 def _match(line: Line) -> str:
-    return "matched" if line["matched"] else "not matched"
+    """Whether the row was made by the code and the configuration that is priced."""
+    if line["code_base"] != "diffusers":
+        return "other code base"
+    return "matched" if line["matched"] else "known to differ"
 
 
 def _statements(lines: Sequence[Line]) -> list[str]:
     """Cards that the figures fit, and whether what a plan asks for is ever less than what was needed."""
-    agreed = stated = 0
+    scored = [line for line in lines if line.get("error") is not None]
+    out = ["| what | matched | known to differ | other code base |", "|---|--:|--:|--:|"]
+    groups = [[line for line in scored if _match(line) == name] for name in _MATCHES]
+    cells = [_share(sum(agreed), len(agreed)) for agreed in ([mine for line in group for mine in _agreed(line)] for group in groups)]
+    out.append(f"| agree whether it fits a card, for every size sold from half to twice the figure | {' | '.join(cells)} |")
+    for name, metrics in (("allocated", ("allocated",)), ("reserved", ("reserved",)), ("unstated", ("unstated", "device"))):
+        cells = []
+        for group in groups:
+            rated = [line for line in group if line["metric"] in metrics and line["low"] is not None]
+            cells.append(_share(sum(line["required"] >= line["low"] for line in rated), len(rated)))
+        out.append(f"| required VRAM at least the published figure, {name} | {' | '.join(cells)} |")
+    out.append("")
     for line in lines:
-        if line.get("error") is None:
-            continue
-        figure = Published(metric=line["metric"], low=line["low"], high=line["high"])
-        fits = fit_statements(figure, _predicted(line))
-        stated += len(fits)
-        agreed += sum(theirs == ours for _, theirs, ours in fits)
-    out = [f"Fits on a card of N GB, for every size sold from half to twice the published figure: {agreed} of {stated} statements agree ({agreed / max(1, stated):.1%})."]
-    oom = [line for line in lines if line.get("metric") == "ran out of memory"]
-    for line in oom:
-        verdict = "rightly" if line["required"] > line["card_gb"] else "wrongly"
-        out.append(f"{line['id']} ran out of memory on a {line['card']}; a plan asks for {line['required']} GiB, {verdict}.")
-    for kinds, name in ((("allocated",), "allocated"), (("allocated", "reserved", "device", "unstated"), "any")):
-        rated = [line for line in lines if line.get("metric") in kinds and line["low"] is not None]
-        enough = [line for line in rated if line["required"] >= line["low"]]
-        short = ", ".join(str(line["id"]) for line in rated if line not in enough)
-        share = len(enough) / max(1, len(rated))
-        out.append(f"Required VRAM is at least the published figure ({name}): {len(enough)} of {len(rated)} ({share:.1%}){'; less for ' + short if short else ''}.")
-    return [line + "  " for line in out] + [""]
+        if line.get("metric") == "ran out of memory":
+            verdict = "rightly" if line["required"] > line["card_gb"] else "wrongly"
+            out += [f"{line['id']} ran out of memory on a {line['card']}; a plan asks for {line['required']} GiB, {verdict}.", ""]
+    return out
+
+
+_MATCHES = ("matched", "known to differ", "other code base")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({part / whole:.1%})" if whole else ""
+
+
+def _agreed(line: Line) -> list[bool]:
+    figure = Published(metric=line["metric"], low=line["low"], high=line["high"])
+    return [theirs == ours for _, theirs, ours in fit_statements(figure, _predicted(line))]
 
 
 def _predicted(line: Line) -> Predicted:

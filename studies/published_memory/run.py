@@ -40,7 +40,7 @@ from workbench.techniques import Settings
 
 COLUMNS = (
     *("id", "src", "model", "family", "metric", "published", "allocated", "reserved", "device", "required"),
-    *("error", "error_installed", "stage", "binds", "matched", "differs", "remarks", "reason"),
+    *("error", "error_installed", "stage", "binds", "matched", "code_base", "differs", "remarks", "reason"),
     *("low", "high", "published_weights", "weights", "workload", "settings", "card", "card_gb", "commit"),
 )
 THEN = ("id", "commit", "versions", *Predicted.__dataclass_fields__)
@@ -114,7 +114,8 @@ def _words(said: Expressed, differs: list[str]) -> dict[str, Any]:
     return {
         "family": Predictor(Workload.for_model(said.model)).spec.family,
         "metric": said.figure.metric if said.figure else "ran out of memory",
-        "matched": not differs,
+        "matched": said.code_base is None and not differs,
+        "code_base": said.code_base or "diffusers",
         "differs": "; ".join(differs),
         "remarks": "; ".join(said.remarks),
         "published_weights": said.resident,
