@@ -158,7 +158,11 @@ def call_key(call: Call) -> str:
 
 def _layout(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        return f"{dtype_name(value.dtype)}{tuple(value.shape)}{value.stride()}"
+        whole = value.untyped_storage().nbytes()
+        part = (
+            "" if whole == value.nbytes else f" of {whole} B"
+        )  # a cache may keep the half of an output, and all its memory
+        return f"{dtype_name(value.dtype)}{tuple(value.shape)}{value.stride()}{part}"
     if isinstance(value, (list, tuple)):
         return f"[{','.join(_layout(item) for item in value)}]"
     if isinstance(value, dict):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from workbench._rehearsing import call_key
+from workbench.cost._calls import Call
 from workbench.cost._memo import Memo
 from workbench.cost._trace import ENTER, RUN
 from workbench.cost.calllog import CallLog
@@ -170,3 +171,15 @@ def test_a_look_at_a_computed_value_finds_what_was_stated():
             computed.mean().item()
     means = [event for event in recorder.events if event[0] == RUN and event[1].name == "aten.mean.default"]
     assert len(means) == 2
+
+
+def test_a_kept_half_of_an_output_is_another_call_than_a_tensor_of_its_size() -> None:
+    # a cache that keeps the conditional half of a batch holds the memory of both halves
+    batch = torch.empty(2, 64, 128, device="meta")
+    half, alone = batch.chunk(2)[1], torch.empty(1, 64, 128, device="meta")
+    assert (half.shape, half.stride()) == (alone.shape, alone.stride())
+    keys = {
+        call_key(Call("transformer", "Denoiser", (tensor,), {}))
+        for tensor in (half, alone, batch.chunk(2)[0])
+    }
+    assert len(keys) == 2
