@@ -62,7 +62,13 @@ CARDS: Final = (
 UNSAID_CARD: Final = "a100-80gb"
 """For rows that name no card: it decides the context and the workspace of cuBLAS only, and these rows do not fill it."""
 
-TORCHAO: Final = {"int8wo": "int8wo", "int8": "int8wo", "int8dq": "int8dq", "int4wo": "int4wo", "fp8dqrow": "fp8dq"}
+TORCHAO: Final = {
+    "int8wo": "int8wo",
+    "int8": "int8wo",
+    "int8dq": "int8dq",
+    "int4wo": "int4wo",
+    "fp8dqrow": "fp8dq",
+}
 """What the sources call it -> what we call it; scales per row are what `fp8dq` has."""
 
 CACHES: Final = {
@@ -83,8 +89,14 @@ EXCEPTIONS: Final = {
 """Rows that words do not explain."""
 
 OWN_CODE: Final = (
-    ("Wan-Video/Wan2.1", "fp32 weights under autocast in its own code (Wan2.1 has no --convert_model_dtype)"),
-    ("NVIDIA/Cosmos", "its own code base keeps guardrails and prompt upsampler, or parts of them, on the card"),
+    (
+        "Wan-Video/Wan2.1",
+        "fp32 weights under autocast in its own code (wan/text2video.py: from_pretrained without a dtype)",
+    ),
+    (
+        "NVIDIA/Cosmos",
+        "its own code base keeps guardrails and prompt upsampler, or parts of them, on the card",
+    ),
 )
 BEFORE_CACHE_ARGUMENT: Final = "11542431a5"
 """diffusers just before pull request 9524 (28 September 2024), after which CogVideoX's VAE holds each frame batch's convolution caches
@@ -211,7 +223,11 @@ def _commit(row: Row, spec: ModelSpec) -> str | None:
     August 2024 (their histories). The peak of these runs is in the decode, so the VAE is what matters."""
     dated = ("sayakpaul/diffusers-torchao", "docs/source/en/api/pipelines/cogvideox.md")
     is_old = row["src"].startswith(dated) and "layerwise" not in row["quant"]
-    return BEFORE_CACHE_ARGUMENT if is_old and spec.component("vae").class_name == "AutoencoderKLCogVideoX" else None
+    return (
+        BEFORE_CACHE_ARGUMENT
+        if is_old and spec.component("vae").class_name == "AutoencoderKLCogVideoX"
+        else None
+    )
 
 
 def _workload(row: Row, spec: ModelSpec) -> dict[str, Any]:
@@ -226,7 +242,9 @@ def _workload(row: Row, spec: ModelSpec) -> dict[str, Any]:
     elif row["height"] not in UNSAID:
         values |= {"height": int(row["height"].split()[0]), "width": int(row["width"].split()[0])}
     elif not row["src"].startswith("docs/source/en/api/pipelines"):
-        raise Unexpressed("the clip's size is not stated")  # a call in diffusers' documentation has the pipeline's own size
+        raise Unexpressed(
+            "the clip's size is not stated"
+        )  # a call in diffusers' documentation has the pipeline's own size
     if re.match(r"\d+$", row["steps"]):
         values["steps"] = int(row["steps"])
     if number := re.match(r"\d+(?:\.\d+)?", row["cfg"]):
@@ -304,7 +322,9 @@ def _dtype(row: Row, spec: ModelSpec, remarks: list[str]) -> dict[str, Any]:
         # its script casts with `.to(torch.float16)`, which keeps nothing in fp32 as loading does: the bytes of bf16
         names = [name for name in spec.component_names() if spec.component(name).dtype != "bf16"]
         parts = dict.fromkeys(names, "bf16")
-        remarks.append("T5 was cast whole to fp16, which loading never does; all is priced as bf16, the same bytes")
+        remarks.append(
+            "T5 was cast whole to fp16, which loading never does; all is priced as bf16, the same bytes"
+        )
     return {"dtype": parts} if parts else {}
 
 

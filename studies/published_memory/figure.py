@@ -48,12 +48,18 @@ def _frame() -> str:
     parts = [
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(16, 28, "Predicted against published memory", size=17, more='font-weight="bold"'),
-        _text(16, 48, "filled: same code and configuration; hollow: known to differ; the band is 4 % to either side", size=12),
+        _text(
+            16,
+            48,
+            "filled: same code and configuration; hollow: known to differ; the band is 4 % to either side",
+            size=12,
+        ),
         f'<rect x="{LEFT}" y="{_y(WITHIN):.1f}" width="{WIDTH - LEFT - RIGHT}" height="{_y(-WITHIN) - _y(WITHIN):.1f}" fill="#e6f2ec"/>',
     ]
     for error in (-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4):
-        line = f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(error):.1f}" y2="{_y(error):.1f}" stroke="{"#6f6f6f" if not error else "#e6e6e6"}"/>'
-        parts += [line, _text(LEFT - 8, _y(error) + 4, f"{error:+.0%}" if error else "0", anchor="end")]
+        y, colour = _y(error), "#e6e6e6" if error else "#6f6f6f"
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}"/>')
+        parts.append(_text(LEFT - 8, y + 4, f"{error:+.0%}" if error else "0", anchor="end"))
     for size in (3, 4, 6, 8, 12, 16, 24, 32, 48, 80):
         parts.append(_text(_x(size), HEIGHT - BOTTOM + 18, str(size), anchor="middle"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, "published, GiB", anchor="middle"))
@@ -66,10 +72,13 @@ def _point(line: Mapping[str, Any]) -> str:
     published, error = sum(bounds) / len(bounds), float(line["error"])
     colour = COLOURS[line["metric"]]
     fill = colour if line["matched"] else "white"
-    about = f"{line['id']} {line['model']}: published {line['published']}, predicted {line['allocated']} allocated, {line['reserved']} reserved"
-    mark = f'<circle cx="{_x(published):.1f}" cy="{_y(error):.1f}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="1.5" fill-opacity="0.75"><title>{escape(about)}</title></circle>'
+    about = f"{line['id']} {line['model']}: published {line['published']} ({line['metric']}), "
+    about += f"predicted {line['allocated']} allocated, {line['reserved']} reserved"
+    style = f'fill="{fill}" fill-opacity="0.75" stroke="{colour}" stroke-width="1.5"'
+    x, y = _x(published), _y(error)
+    mark = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" {style}><title>{escape(about)}</title></circle>'
     if abs(error) > WITHIN:
-        mark += _text(_x(published) + 7, _y(error) + 4, str(line["id"]), size=9)
+        mark += _text(x + 7, y + 4, str(line["id"]), size=9)
     return mark
 
 

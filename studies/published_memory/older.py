@@ -16,7 +16,11 @@ from unittest import mock
 
 FILE = "src/diffusers/models/autoencoders/autoencoder_kl_cogvideox.py"
 CLASS = "AutoencoderKLCogVideoX"
-_PACKAGES = {"from ...": "from diffusers.", "from ..": "from diffusers.models.", "from .": "from diffusers.models.autoencoders."}
+_PACKAGES = {
+    "from ...": "from diffusers.",
+    "from ..": "from diffusers.models.",
+    "from .": "from diffusers.models.autoencoders.",
+}
 
 
 def read_class(repository: Path, commit: str) -> Any:

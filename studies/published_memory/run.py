@@ -20,9 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for the tests, which import this file from elsewhere
-
 import older
 import rows
 from express import Expressed, express
@@ -38,6 +35,7 @@ from workbench._store import Store, default_folder, versions
 from workbench.models import Workload
 from workbench.techniques import Settings
 
+HERE = Path(__file__).parent
 COLUMNS = (
     *("id", "src", "model", "family", "metric", "published", "allocated", "reserved", "device", "required"),
     *("error", "error_installed", "stage", "binds", "matched", "code_base", "differs", "remarks", "reason"),
@@ -49,7 +47,9 @@ THEN = ("id", "commit", "versions", *Predicted.__dataclass_fields__)
 class Oracle:
     """Predicts rows; what is known of a workload serves every row that has it."""
 
-    def __init__(self, repository: Path | None = None, then: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    def __init__(
+        self, repository: Path | None = None, then: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         self._repository, self._then = repository, dict(then or {})
         self._known: dict[tuple[str | None, str], Predictor] = {}
 
@@ -76,7 +76,9 @@ class Oracle:
         if kept is None or kept["commit"] != commit:
             return None
         fields = Predicted.__dataclass_fields__
-        return Predicted(**{key: kept[key] if key in ("stage", "binds") else float(kept[key]) for key in fields})
+        return Predicted(
+            **{key: kept[key] if key in ("stage", "binds") else float(kept[key]) for key in fields}
+        )
 
 
 def scored(row: rows.Row, oracle: Oracle) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -102,7 +104,11 @@ def scored(row: rows.Row, oracle: Oracle) -> tuple[dict[str, Any], dict[str, Any
     }
     line |= {"stage": found.stage, "binds": found.binds}
     if said.figure is not None:
-        line |= {"low": said.figure.low, "high": said.figure.high, "error": round(error(said.figure, found), 4)}
+        line |= {
+            "low": said.figure.low,
+            "high": said.figure.high,
+            "error": round(error(said.figure, found), 4),
+        }
         line["error_installed"] = round(error(said.figure, now), 4)
     kept = {"id": row["id"], "commit": said.commit, "versions": json.dumps(versions())}
     return line, None if then is None else kept | asdict(then)
@@ -127,33 +133,38 @@ def _words(said: Expressed, differs: list[str]) -> dict[str, Any]:
     }
 
 
+def _printed(line: Mapping[str, Any]) -> str:
+    """Predicted beside published."""
+    wrong = f"{line['error']:+8.1%}" if "error" in line else " " * 8
+    figures = f"{line['published']:>14} {line.get('allocated', ''):>8} {line.get('reserved', ''):>8}"
+    return f"{line['id']:6} {line['model']:28.28} {line.get('metric', ''):10} {figures} {wrong} {line.get('reason', '')}"
+
+
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--diffusers-git", type=Path, help="a clone of diffusers, for what earlier versions needed")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--diffusers-git", type=Path, help="a clone of diffusers, for what earlier versions needed"
+    )
     parser.add_argument("--only", nargs="*", default=[], help="ids of rows; prints them and writes nothing")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the results; default: this one")
     given = parser.parse_args()
     started = time.perf_counter()
     kept = {line["id"]: line for line in rows.read(HERE / "then.csv")} if (HERE / "then.csv").exists() else {}
     oracle = Oracle(given.diffusers_git, kept)
-    lines, then = [], []
-    for row in rows.read():
-        if given.only and row["id"] not in given.only:
-            continue
-        line, before = scored(row, oracle)
-        lines.append(line)
-        if before is not None:
-            then.append(before)
+    asked = [row for row in rows.read() if not given.only or row["id"] in given.only]
+    both = [scored(row, oracle) for row in asked]
+    lines = [line for line, _ in both]
+    for line in lines:
         if "reason" not in line or given.only:
-            wrong = f"{line['error']:+8.1%}" if "error" in line else " " * 8
-            where = f"{line.get('metric', ''):10} {line['published']:>12} {line.get('allocated', ''):>8} {line.get('reserved', ''):>8}"
-            print(f"{line['id']:6} {line['model']:28.28} {where} {wrong} {line.get('reason', '')}", flush=True)
+            print(_printed(line))
     if given.only:
         return 0
     rows.write(given.out / "predicted.csv", COLUMNS, lines)
-    if then:
-        rows.write(given.out / "then.csv", THEN, then)
+    if given.diffusers_git is not None:
+        rows.write(given.out / "then.csv", THEN, [then for _, then in both if then is not None])
     left = rows.read(HERE / "not_copied.csv")
     write_figure(lines, given.out / "published_memory.svg")
     print(write_report(lines, left, given.out / "published_memory.md"))
