@@ -29,8 +29,9 @@ from workbench.models import ModelSpec, Workload
 from workbench.techniques import Settings
 
 SCHEMA = 1
-MAX_VALUES = 64
-"""Tensors of at most so many numbers go to the file with their values (timesteps), others by shape."""
+MAX_VALUES = {False: 1024, True: 64}
+"""Tensors of at most so many numbers go to the file with their values, others by shape; whether they are floating-point ones -> how many.
+A text encoder looks at its mask: one that masks nothing is left out."""
 _ALIGNMENT = 512
 
 
@@ -241,7 +242,7 @@ def encoded(value: Any) -> Any:
         return value
     if isinstance(value, torch.Tensor):
         data: dict[str, Any] = {"$tensor": [str(value.dtype).removeprefix("torch."), list(value.shape)]}
-        if not value.is_meta and value.numel() <= MAX_VALUES:
+        if not value.is_meta and value.numel() <= MAX_VALUES[value.is_floating_point()]:
             return {**data, "values": value.flatten().tolist()}
         return data if value.is_contiguous() else {**data, "stride": list(value.stride())}
     if isinstance(value, tuple):

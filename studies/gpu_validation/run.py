@@ -11,6 +11,7 @@ Records are written as they are found, and a second run continues where the firs
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,9 @@ def arguments() -> argparse.Namespace:
         "--budget-s", type=float, default=BUDGET_S, help="seconds for everything (default %(default)s)"
     )
     parser.add_argument("--retry", action="store_true", help="measure cases that failed, died or hung again")
+    parser.add_argument(
+        "--plain", action="store_true", help="diffusers' own calls even where the workbench can be imported"
+    )
     parser.add_argument(
         "--no-predict-here", action="store_true", help="keep to the predictions of the case file"
     )
@@ -106,6 +110,8 @@ def measured(given: argparse.Namespace) -> int:
 def main() -> int:
     """The command."""
     given = arguments()
+    if given.plain:
+        os.environ["GPU_VALIDATION_PLAIN"] = "1"
     if given.predict:
         return write_cases(given)
     if given.report:

@@ -6,6 +6,7 @@ imports; where that does not work they are started afresh. A case that dies or h
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -77,7 +78,7 @@ class Supervisor:
     def all(self) -> list[dict[str, Any]]:
         """Runs every case that has no record yet; returns the records of this file's cases."""
         for case in self.cases["cases"]:
-            record = self._known(case["id"])
+            record = self._known(case)
             if record is None:
                 left = self._until - time.monotonic()
                 if left < LEAST_S and not case["fault"]:
@@ -92,9 +93,13 @@ class Supervisor:
         """Of the budget; at least one."""
         return max(1.0, self._until - time.monotonic())
 
-    def _known(self, name: str) -> dict[str, Any] | None:
+    def _known(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The record of a case that need not be measured again: one of this very case, and with an outcome to keep."""
+        name = case["id"]
         record = self._read(name)
-        if record is None or record["status"] in DONE:
+        if record is None or record["digest"] != digest(case, self.cases["models"][case["model"]]):
+            return None
+        if record["status"] in DONE:
             return record
         is_final = not self._retry and record["status"] != "skipped"
         return record if is_final else None
@@ -109,6 +114,7 @@ class Supervisor:
         record: dict[str, Any] = {
             "schema": self.cases["schema"],
             "case": {key: value for key, value in case.items() if key not in ("call", "stages", "predicted")},
+            "digest": digest(case, self.cases["models"][case["model"]]),
             "status": "died",
             "measured_at": _now(),
             "machine": self.machine,
@@ -159,6 +165,12 @@ def why_not(case: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
     if predicted["required_vram_bytes"] > card:
         return f"predicted to need {predicted['required_vram_bytes'] / GIB:.1f} GiB, the card has {card / GIB:.1f}"
     return ""
+
+
+def digest(case: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    """Tells cases of one name apart: of everything that is measured, so without the prediction."""
+    measured = {key: value for key, value in case.items() if key not in ("predicted", "limit_s")}
+    return hashlib.sha256(json.dumps([measured, model], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def available_ram() -> int | None:

@@ -137,10 +137,9 @@ def host_peaks() -> dict[str, int]:
     """Resident memory of this process at its highest since it began, and what PyTorch has pinned at most."""
     found = {"rss_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
     if torch.cuda.is_available() and hasattr(torch.cuda, "host_memory_stats"):
-        stats = torch.cuda.host_memory_stats()
-        for name in ("allocated_bytes.peak", "active_bytes.peak"):
-            if name in stats:
-                found[f"pinned_{name.replace('.', '_').replace('_bytes', '')}_bytes"] = stats[name]
+        pinned = torch.cuda.host_memory_stats().get("allocated_bytes.peak")
+        if pinned is not None:
+            found["pinned_peak_bytes"] = pinned
     return found
 
 
