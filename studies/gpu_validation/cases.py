@@ -169,6 +169,6 @@ def tiny(*, faults: bool = False) -> tuple[Case, ...]:
     if not faults:
         return found
     return (
-        *(_denoiser(f"tiny-{kind}s", "tiny", clip, fault=kind, limit_s=3) for kind in ("die", "hang")),
+        *(_denoiser(f"tiny-{kind}s", "tiny", clip, fault=kind, limit_s=2) for kind in ("die", "hang")),
         *found,
     )

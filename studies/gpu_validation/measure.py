@@ -150,7 +150,7 @@ class Run:
             torch.cuda.memory._set_allocator_settings(self.case["allocator"])
         torch.empty(1, device="cuda")
         torch.cuda.synchronize()
-        total = torch.cuda.mem_get_info()[1]
+        total = torch.cuda.get_device_properties(0).total_memory  # what fractions are of
         self.record["device"] = {
             "total_bytes": total,
             "context_and_others_bytes": watch.device_used() - torch.cuda.memory_reserved(),
@@ -202,7 +202,8 @@ class Run:
         if not self.cuda or self.case["cap_gib"] is None:
             return
         device = self.record["device"]
-        allowed = self.case["cap_gib"] * GIB - device["context_and_others_bytes"]
+        cap = min(self.case["cap_gib"] * GIB, device["total_bytes"])
+        allowed = cap - device["context_and_others_bytes"]
         torch.cuda.set_per_process_memory_fraction(allowed / device["total_bytes"])
         device["allowed_bytes"] = int(allowed)
 

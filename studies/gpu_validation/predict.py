@@ -276,11 +276,11 @@ def model_json(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def again(cases_file: Path, out: Path) -> None:
-    """Predicts every case of a file for the GPU of this machine and writes each prediction as it is found."""
+def again(cases_file: Path, out: Path, device_name: str | None = None) -> None:
+    """Predicts every case of a file for a card, by default the GPU of this machine, and writes each prediction as it is found."""
     from workbench.devices import this_machine
 
-    here = this_machine()
+    here = this_machine() if device_name is None else resolve(device_name)
     found: dict[str, Any] = {}
     for case in json.loads(cases_file.read_text())["cases"]:
         if here is None:
@@ -316,7 +316,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--again", nargs=2, type=Path, metavar=("CASES", "OUT"), required=True)
-    again(*parser.parse_args().again)
+    parser.add_argument("--device", help="a catalogue card in place of this machine's")
+    given = parser.parse_args()
+    again(*given.again, given.device)
 
 
 if __name__ == "__main__":

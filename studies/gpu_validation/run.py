@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     )
     given = parser.parse_args()
     if given.cases is None:
-        given.cases = HERE / ("cases_tiny.json" if given.tiny else "cases.json")
+        given.cases = given.out / "cases_tiny.json" if given.tiny else HERE / "cases.json"
     return given
 
 
@@ -69,12 +69,15 @@ def write_cases(given: argparse.Namespace) -> int:
     chosen = cases.tiny(faults=given.faults) if given.tiny else cases.real()
     if given.only:
         chosen = tuple(case for case in chosen if case.id in given.only)
+    given.cases.parent.mkdir(parents=True, exist_ok=True)
     made = predict.write_cases(given.cases, chosen, "cpu" if given.tiny else given.device)
     return 1 if made["refused"] else 0
 
 
 def measured(given: argparse.Namespace) -> int:
     """Measures the cases of the file."""
+    if given.tiny and not given.cases.exists():
+        write_cases(given)
     data: dict[str, Any] = json.loads(given.cases.read_text())
     if given.only:
         data["cases"] = [case for case in data["cases"] if case["id"] in given.only]

@@ -33,6 +33,9 @@ LOOK_S = 120.0
 LEAST_S = 10.0
 """With less left no other case is begun."""
 RAM_SHARE = 0.9
+"""Part of the free host RAM that a case may be predicted to need."""
+VISIBLE = 0.88
+"""A card shows at least this part of the size on its box (ECC and the driver take the rest), and counts as one of that size."""
 
 
 class Supervisor:
@@ -161,7 +164,7 @@ def why_not(case: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
         return ""
     card = machine["gpu_bytes"]
     if case["cap_gib"] is not None:
-        return f"the card has {card / GIB:.1f} GiB" if case["cap_gib"] * GIB > card else ""
+        return f"the card has {card / GIB:.1f} GiB" if VISIBLE * case["cap_gib"] * GIB > card else ""
     if predicted["required_vram_bytes"] > card:
         return f"predicted to need {predicted['required_vram_bytes'] / GIB:.1f} GiB, the card has {card / GIB:.1f}"
     return ""

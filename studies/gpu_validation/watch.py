@@ -110,7 +110,7 @@ class Watch:
         return {
             "allocated_peak_bytes": torch.cuda.max_memory_allocated(),
             "reserved_peak_bytes": torch.cuda.max_memory_reserved(),
-            "device_used_peak_bytes": device_used(),
+            **_sampled(),
         }
 
     def _note(self, numbers: Mapping[str, int]) -> None:
@@ -119,7 +119,7 @@ class Watch:
 
     def _sample(self) -> None:
         while self._cuda and not self._over.wait(INTERVAL_S):
-            self._note({"device_used_peak_bytes": device_used()})
+            self._note(_sampled())
 
 
 def _raise(peaks: dict[str, Any], numbers: Mapping[str, int]) -> None:
@@ -131,6 +131,12 @@ def device_used() -> int:
     """Bytes in use on the whole device, by whomever."""
     free, total = torch.cuda.mem_get_info()
     return total - free
+
+
+def _sampled() -> dict[str, int]:
+    """What the device has in use now, and what of it PyTorch has not reserved: the context, loaded kernels, other programs."""
+    used = device_used()
+    return {"device_used_peak_bytes": used, "outside_pytorch_peak_bytes": used - torch.cuda.memory_reserved()}
 
 
 def host_peaks() -> dict[str, int]:
