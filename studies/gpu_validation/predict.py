@@ -1,7 +1,7 @@
 """Turns case definitions into a self-contained case file: full configurations, arguments, predictions. Needs the workbench.
 
 python studies/gpu_validation/run.py --predict            # writes cases.json, for a GPU machine that may have no workbench
-python studies/gpu_validation/predict.py --again CASES OUT   # predicts a case file's cases anew, for the GPU of this machine
+python studies/gpu_validation/predict.py --again CASES OUT --gpu NAME --gpu-bytes N   # predicts them anew for that card
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from workbench.cost import CallLog, versions
 from workbench.cost.calllog import Stage, StageCall, call_name, stage_of
 from workbench.cost.price import Price, price
 from workbench.devices import Device, cpu, resolve
+from workbench.devices._detect import _CATALOGUE_NAMES, system_ram_bytes
 from workbench.models import ModelSpec, Workload
 from workbench.techniques import Settings
 
@@ -276,24 +277,26 @@ def model_json(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def again(cases_file: Path, out: Path, device_name: str | None = None) -> None:
-    """Predicts every case of a file for a card, by default the GPU of this machine, and writes each prediction as it is found."""
-    from workbench.devices import this_machine
+def card(gpu: str, memory_bytes: int) -> Device:
+    """The catalogue's row for a GPU by the name that CUDA has for it; a typical card of that size where the catalogue has none.
 
-    here = this_machine() if device_name is None else resolve(device_name)
+    The GPU itself is not asked: to open it would take memory from the case that is being measured.
+    """
+    name = _CATALOGUE_NAMES.get(gpu)
+    found = resolve(vram_gb=memory_bytes / 2**30) if name is None else resolve(name)
+    return found.with_ram(system_ram_bytes())
+
+
+def again(cases_file: Path, out: Path, here: Device) -> None:
+    """Predicts every case of a file for another card and writes each prediction as it is found."""
     found: dict[str, Any] = {}
     for case in json.loads(cases_file.read_text())["cases"]:
-        if here is None:
-            break
         try:
-            if case["cap_gib"] is not None and case["cap_gib"] * 2**30 > here.memory_bytes:
-                continue
-            device = resolve(here, vram_gb=case["cap_gib"])
+            cap = None if case["cap_gib"] is None else min(case["cap_gib"], here.memory_bytes / 2**30)
             predictor = Predictor(Workload(**case["workload"]))
-            component = case["call"].get("component")
+            component, method = case["call"].get("component"), case["call"].get("method", "")
             settings = Settings.parse(case["settings"])
-            method = case["call"].get("method", "")
-            found[case["id"]] = prediction(predictor, settings, device, component, method)
+            found[case["id"]] = prediction(predictor, settings, resolve(here, vram_gb=cap), component, method)
         except Exception as error:  # noqa: BLE001 - a package that is missing here must not end the other predictions
             found[case["id"]] = {"error": f"{type(error).__name__}: {error}"[:500]}
         temporary = out.with_suffix(".part")
@@ -316,9 +319,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--again", nargs=2, type=Path, metavar=("CASES", "OUT"), required=True)
-    parser.add_argument("--device", help="a catalogue card in place of this machine's")
+    parser.add_argument("--gpu", required=True, help="its name as CUDA says it")
+    parser.add_argument("--gpu-bytes", type=int, required=True)
     given = parser.parse_args()
-    again(*given.again, given.device)
+    again(*given.again, card(given.gpu, given.gpu_bytes))
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def measured(given: argparse.Namespace) -> int:
         and run.machine["workbench"] == "importable"
         and not given.no_predict_here
     ):
-        predictor = supervise.predicting(given.cases, run.folder / report.PREDICTED_HERE)
+        predictor = supervise.predicting(given.cases, run.folder / report.PREDICTED_HERE, run.machine)
     try:
         records = run.all()
         if predictor is not None:

@@ -189,10 +189,12 @@ def available_ram() -> int | None:
     return min(found, default=None)
 
 
-def predicting(cases_file: Path, out: Path) -> subprocess.Popen[bytes]:
+def predicting(cases_file: Path, out: Path, machine: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     """Begins to predict the cases for this machine's own GPU, beside the measurements and at the lowest priority."""
+    script = [sys.executable, str(HERE / "predict.py"), "--again", str(cases_file), str(out)]
     return subprocess.Popen(
-        ["nice", "-n", "19", sys.executable, str(HERE / "predict.py"), "--again", str(cases_file), str(out)],
+        ["nice", "-n", "19", *script, "--gpu", machine["gpu"], "--gpu-bytes", str(machine["gpu_bytes"])],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # a context of its own would count as memory in use
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

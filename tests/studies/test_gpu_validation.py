@@ -240,7 +240,7 @@ def test_a_case_is_predicted_anew_for_another_card(load, case_file, tmp_path):
     data["cases"] = [case for case in data["cases"] if case["id"] == "tiny-vae-tiled"]
     one, out = tmp_path / "one.json", tmp_path / "here.json"
     one.write_text(json.dumps(data))
-    load("predict").again(one, out, "h200")
+    load("predict").again(one, out, load("predict").card("NVIDIA H200", 140 * GIB))
     predicted = json.loads(out.read_text())["tiny-vae-tiled"]
     assert (predicted["device"], predicted["weights_bytes"]) == (
         "h200",
