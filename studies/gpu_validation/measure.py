@@ -74,7 +74,9 @@ def machine() -> dict[str, Any]:
     workbench = pipes.workbench_or_none()
     found["workbench"] = "importable" if workbench.there else workbench.error
     found["cpus"] = os.cpu_count()
-    found["alloc_conf"] = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
+    found["alloc_conf"] = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get(
+        "PYTORCH_CUDA_ALLOC_CONF", ""
+    )
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         found |= {
