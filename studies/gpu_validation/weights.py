@@ -18,8 +18,8 @@ import transformers
 from torch import Tensor, nn
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_CHUNK = 1 << 23
-"""Numbers in the chunk that weights are filled with: over 10 MiB, so that on a GPU it has a segment of its own and leaves no hole."""
+_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 23}
+"""Numbers in the chunk that weights are filled with. On a GPU over 10 MiB, so that it has a segment of its own and leaves no hole."""
 _STD = 0.02
 _ALIGNMENT = 512
 """The CUDA allocator rounds requests up to this (c10/cuda/CUDACachingAllocator.cpp, kMinBlockSize)."""
@@ -137,7 +137,7 @@ def fill(data: Tensor, value: float | None, chunks: dict[torch.dtype, Tensor] | 
     flat = data.as_strided((data.numel(),), (1,)) if data.is_contiguous() else data.reshape(-1)
     if data.dtype not in chunks:
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(_CHUNK, generator=generator) * _STD
+        noise = torch.randn(_CHUNK.get(data.device.type, 1 << 20), generator=generator) * _STD
         chunks[data.dtype] = noise.to(data.dtype).to(data.device)
     chunk = chunks[data.dtype]
     for start in range(0, flat.numel(), chunk.numel()):
