@@ -47,7 +47,9 @@ class Supervisor:
         self.cases, self.out = cases, out
         self._until = time.monotonic() + budget_s
         self._retry, self._need_gpu = retry, need_gpu
-        self._work = Path(tempfile.mkdtemp(prefix="gpu-validation-"))
+        # jobs and logs; it goes with this process, what matters of a log is in the record
+        self._temporary = tempfile.TemporaryDirectory(prefix="gpu-validation-", ignore_cleanup_errors=True)
+        self._work = Path(self._temporary.name)
         # both kinds of process find the modules of this folder by it
         os.environ["PYTHONPATH"] = os.pathsep.join(
             filter(None, (str(HERE), os.environ.get("PYTHONPATH"), ROOT))
