@@ -166,7 +166,9 @@ def _row(
         temporal_factor=4,  # `temporal_compression_ratio` of the VAE
         size_multiple=16,  # `spatial_compression_ratio` 8 of the VAE, times the patch
         call={"max_sequence_length": 256},  # default of the pipeline call
-        max_batch=None if task == "t2v" else 1,  # one picture is not repeated for several prompts (diffusers 0.42)
+        max_batch=None
+        if task == "t2v"
+        else 1,  # one picture is not repeated for several prompts (diffusers 0.42)
         inputs=() if task == "t2v" else ("image",),
         parameters=parameters,
         sources=(*sources, FILE_SIZES),
