@@ -8,6 +8,7 @@ from typing import Any
 from workbench.models import ModelSpec, Workload
 from workbench.techniques._backends import BACKENDS
 from workbench.techniques._kinds import KINDS
+from workbench.techniques._vae_tiles import UNREAD_FRAME_TILES
 from workbench.twin.effect import STEPS
 
 
@@ -86,14 +87,13 @@ def _decoding(spec: ModelSpec, clip: Workload) -> list[Case]:
         small = {name: value // 2 for name, value in small.items()}
     # a pipeline that makes whole sections has no factor of its own
     factor = spec.temporal_factor if spec.temporal_factor > 1 else 4
+    frames = {"tile_frames": 2 * factor, "stride_frames": factor}
+    # with a size that is set and never read, what is seen to act is the tiling that comes with it
+    is_read = not any(part.class_name in UNREAD_FRAME_TILES for part in spec.components)
     return [
         _case("vae_tiling, own sizes", "vae_tiling", {}),
         _case("vae_tiling, small tiles", "vae_tiling", small),
-        _case(
-            "vae_tiling, tiles of frames",
-            "vae_tiling",
-            {"tile_frames": 2 * factor, "stride_frames": factor},
-        ),
+        *([_case("vae_tiling, tiles of frames", "vae_tiling", frames)] if is_read else []),
         _case("vae_slicing of a batch", "vae_slicing", {}, batch=min(2, spec.max_batch or 2)),
         _case("vae_attention_slicing", "vae_attention_slicing", {"frames": 1}),
         _case("decode_chunks", "decode_chunks", {"frames": 2}),

@@ -34,6 +34,7 @@ _PLAIN = (
     complex,
     Enum,
 )
+_BY_VALUE = frozenset({bool, int, float, str, type(None)})
 _CONTAINERS = (list, tuple, dict, set)
 _MODULE_STATE = frozenset({"_parameters", "_buffers", "_modules"})
 _BOOKKEEPING = frozenset(
@@ -93,7 +94,10 @@ def _outside(module: nn.Module, apart: frozenset[str]) -> Hashable:
     for name, value in vars(module).items():
         if name in _NOT_PLAIN or name in apart:
             continue
-        if isinstance(value, (*_CONTAINERS, Tensor)):
+        kind = type(value)
+        if kind in _BY_VALUE or (kind is tuple and _is_hashable(value)):
+            state.append((name, value))
+        elif isinstance(value, (*_CONTAINERS, Tensor)):
             state.append((name, _describe(value, 0)))
         elif not getattr(value, "is_watch", False):
             state.append((name, value if isinstance(value, _PLAIN) else id(value)))
@@ -105,12 +109,20 @@ def _outside(module: nn.Module, apart: frozenset[str]) -> Hashable:
     registry = vars(module).get(REGISTRY)
     if registry is not None:
         hooks += tuple(hash((name, _describe(settings, 0))) for name, settings in described(registry))
-    return (frozenset(state), hooks)
+    return (tuple(state), hooks)
 
 
 def parts(module: nn.Module) -> list[nn.Module]:
     """A module and its children without children, which are no units of their own."""
     return [module, *(child for child in module.children() if next(child.children(), None) is None)]
+
+
+def _is_hashable(value: tuple[Any, ...]) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _own_state(module: nn.Module, kept: Kept) -> Hashable:

@@ -94,9 +94,14 @@ def price(
         stages=tuple(costs),
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
-        required_vram_bytes=reserved + device.context_bytes + round(MARGIN_FRACTION * allocated),
+        required_vram_bytes=required_vram_bytes(reserved, allocated, device),
         host_ram_bytes=_host_ram(weights, residency),
     )
+
+
+def required_vram_bytes(reserved: int, allocated: int, device: Device) -> int:
+    """What a card must have for these peaks: the CUDA context and the margin come on top of what is reserved."""
+    return reserved + device.context_bytes + round(MARGIN_FRACTION * allocated)
 
 
 class ComputeCache:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from workbench._errors import SettingsError
+from workbench.cost import Cost
+from workbench.cost.price import required_vram_bytes
 from workbench.devices import Device
 from workbench.search._result import Candidate
 from workbench.search.caution import TOLERATED
@@ -44,16 +46,21 @@ class Evaluated:
 
     def _instead_of(self, point: Point) -> Candidate | None:
         """The configuration that makes a point needless. Tiles and the like only save memory where the autoencoder runs, for time and
-        caution: without them it fits, or it misses in a stage that they do not touch. Pricing them would take a trace each."""
+        caution: without them it fits, or what they do not touch takes too much already. Pricing them would take a trace each."""
         for name in SAVE_AROUND_THE_VAE:
             choices = self.space.dimensions[name]
             position = choices.index(point[name])
             if position == 0:
                 continue
             less = self.at({**point, name: choices[position - 1]})
-            if less is not None and (less.cost.fits or less.cost.binds.name not in VAE_STAGES):
+            if less is not None and (less.cost.fits or not _fits_elsewhere(less.cost)):
                 return less
         return None
+
+    def every_miss(self) -> None:
+        """Prices the needless points too: where nothing fits, one of them may be the nearest miss."""
+        for point in composed(self.space):
+            self._priced(point)
 
     def _priced(self, point: Point) -> Candidate | None:
         try:
@@ -69,6 +76,17 @@ class Evaluated:
     def all(self) -> tuple[Candidate, ...]:
         """In the order in which they were priced."""
         return tuple(self._by_settings.values())
+
+
+def _fits_elsewhere(cost: Cost) -> bool:
+    """Whether the stages without the autoencoder fit, and the host RAM suffices."""
+    stages = [stage for stage in cost.price.stages if stage.name not in VAE_STAGES]
+    reserved = max((stage.peak_reserved_bytes for stage in stages), default=0)
+    allocated = max((stage.peak_allocated_bytes for stage in stages), default=0)
+    device = cost.device
+    if device.ram_bytes is not None and cost.host_ram_bytes > device.ram_bytes:
+        return False
+    return required_vram_bytes(reserved, allocated, device) <= device.memory_bytes
 
 
 def composed(space: Space) -> Iterator[Point]:
@@ -104,6 +122,8 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
         candidate = evaluated.at(point)
         if candidate is not None:
             points.setdefault(id(candidate), point)
+    if not any(candidate.cost.fits for candidate in evaluated.all):
+        evaluated.every_miss()
     chosen = _seeds([c for c in evaluated.all if id(c) in points])
     first = [
         {**points[id(candidate)], "steps": steps}

@@ -21,6 +21,9 @@ WITHOUT: Final[Mapping[str, str]] = {
 WITH_FRAME_TILES: Final = ("AutoencoderKLHunyuanVideo", "AutoencoderKLLTXVideo", "AutoencoderKLLTX2Video")
 """Classes that can also cut a clip along its frames (diffusers 0.42)."""
 
+UNREAD_FRAME_TILES: Final = ("AutoencoderKLMagvit",)
+"""Classes that keep a tile of frames which their decode never reads (diffusers 0.42)."""
+
 UNSLICED: Final[Mapping[str, str]] = {
     "AutoencoderKLMagvit": "its convolutions keep the last frames of one video for the next",
 }
