@@ -83,7 +83,8 @@ def _decoding(spec: ModelSpec, clip: Workload) -> list[Case]:
     """Tiles of the class's own size, small ones, tiles of frames, one video at a time, a few frames at a time."""
     tile = max(32, 2 * spec.size_multiple)
     small = {"tile_height": tile, "tile_width": tile, "stride_height": tile // 2, "stride_width": tile // 2}
-    if tile >= max(clip.height, clip.width):
+    # a tile has two latents at least; where that is the whole twin, the model itself is traced
+    if tile >= max(clip.height, clip.width) and spec.size_multiple <= 16:
         small = {name: value // 2 for name, value in small.items()}
     # a pipeline that makes whole sections has no factor of its own
     factor = spec.temporal_factor if spec.temporal_factor > 1 else 4

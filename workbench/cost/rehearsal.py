@@ -165,8 +165,11 @@ def _for_target(memo: Memo | None, target: Target) -> Memo:
 
 @contextlib.contextmanager
 def _weightless(pipe: DiffusionPipeline) -> Iterator[None]:
-    """Lets a pipeline on the meta device believe that it runs on the CPU, so that timesteps and masks keep their values."""
+    """Lets a pipeline on the meta device believe that it runs on the CPU, so that timesteps and masks keep their values. Its scheduler is
+    afterwards as it was: a run must not depend on which one came before."""
     device = property(lambda _: torch.device("cpu"))
+    scheduler: dict[str, Any] = getattr(getattr(pipe, "scheduler", None), "__dict__", {})
+    held = {name: list(value) if isinstance(value, list) else value for name, value in scheduler.items()}
     shown = dict(getattr(pipe, "_progress_bar_config", {}))
     with (
         mock.patch.object(type(pipe), "_execution_device", device),
@@ -180,6 +183,8 @@ def _weightless(pipe: DiffusionPipeline) -> Iterator[None]:
             yield
         finally:
             pipe.set_progress_bar_config(**shown)
+            scheduler.clear()
+            scheduler.update(held)
 
 
 @contextlib.contextmanager

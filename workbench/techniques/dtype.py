@@ -26,6 +26,11 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
     "Cosmos2VideoToWorldPipeline": ("text_encoder", "transformer"),
     "EasyAnimatePipeline": _ALL,
     "Kandinsky5I2VPipeline": ("transformer", "vae"),
+    "LTX2ImageToVideoPipeline": ("text_encoder", "connectors", "transformer", "vae"),
+    "LTX2Pipeline": ("text_encoder", "connectors", "transformer"),
+    "LTXConditionPipeline": _ALL,
+    "LTXImageToVideoPipeline": _ALL,
+    "LTXPipeline": ("text_encoder", "transformer"),
 }
 """Pipelines that hand tensors from one network to the next as they are (diffusers 0.42): one of these in another dtype, and the first
 product of two dtypes fails. Found by studies/technique_matrix."""

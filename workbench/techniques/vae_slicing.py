@@ -35,6 +35,8 @@ class VaeSlicing(AbstractTechnique):
         kind = model.component("vae").class_name
         if kind in UNSLICED:
             return f"its VAE, {kind}, cannot decode one video after the other: {UNSLICED[kind]}"
+        if kind == "AutoencoderKLLTXVideo" and model.component("vae").config.get("timestep_conditioning"):
+            return f"its VAE, {kind}, fails on slices when it is told a timestep (diffusers 0.42)"
         return "its pipeline makes one video at a time" if model.max_batch == 1 else None
 
     def rewrites(self, model: ModelSpec) -> frozenset[str]:
