@@ -26,6 +26,7 @@ UNREAD_FRAME_TILES: Final = ("AutoencoderKLMagvit",)
 
 UNSLICED: Final[Mapping[str, str]] = {
     "AutoencoderKLMagvit": "its convolutions keep the last frames of one video for the next",
+    "AutoencoderKLTemporalDecoder": "it has no slicing; decode_chunks decodes fewer frames at a time",
 }
 """Classes whose slicing mixes the videos of a batch (diffusers 0.42) -> why."""
 

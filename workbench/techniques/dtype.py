@@ -21,6 +21,7 @@ DTYPES = ("fp32", "fp16", "bf16")
 
 _ALL = ("text_encoder", "transformer", "vae")
 TOGETHER: Mapping[str, tuple[str, ...]] = {
+    "AnimateDiffPipeline": ("text_encoder", "unet", "vae"),
     "CogVideoXImageToVideoPipeline": _ALL,
     "CogVideoXPipeline": _ALL,
     "Cosmos2VideoToWorldPipeline": ("text_encoder", "transformer"),
@@ -31,6 +32,8 @@ TOGETHER: Mapping[str, tuple[str, ...]] = {
     "LTXConditionPipeline": _ALL,
     "LTXImageToVideoPipeline": _ALL,
     "LTXPipeline": ("text_encoder", "transformer"),
+    "MochiPipeline": _ALL,
+    "StableVideoDiffusionPipeline": ("image_encoder", "unet", "vae"),
 }
 """Pipelines that hand tensors from one network to the next as they are (diffusers 0.42): one of these in another dtype, and the first
 product of two dtypes fails. Found by studies/technique_matrix."""

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from workbench.models import ModelSpec
 
 MODES = ("none", "model", "sequential", "group")
-NOT_LEAF_BY_LEAF = ("EasyAnimatePipeline", "HunyuanVideoFramepackPipeline")
+NOT_LEAF_BY_LEAF = (
+    "EasyAnimatePipeline",
+    "HunyuanVideo15ImageToVideoPipeline",
+    "HunyuanVideoFramepackPipeline",
+)
 """Pipelines whose networks use weights outside the layers that hold them, as SigLIP's `nn.MultiheadAttention` does with its output
 projection: accelerate, which brings a layer's weights when that layer is called, has not brought them (diffusers 0.42)."""
 

@@ -103,9 +103,9 @@ class Finding:
         acts = self.verdict == "acts"
         if self.verdict == UNTESTABLE:
             return None
-        if self.refusal is not None and acts:
-            return f"refused, although it acts ({self.detail}): {self.refusal}"
-        if self.refusal is None and not acts:
+        if self.refusal is not None:  # and so never applied: what it would leave behind does not matter
+            return f"refused, although it acts ({self.detail}): {self.refusal}" if acts else None
+        if not acts:
             return f"accepted, but it {self.verdict.replace('refused', 'is refused')}: {self.detail}"
         return f"not undone: {self.restored}" if self.restored is not None else None
 
