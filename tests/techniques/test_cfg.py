@@ -120,7 +120,7 @@ NOT_HERE = [
     (
         "kandinsky-5.0-t2v-lite-sft-5s",
         "batched",
-        "its pipeline makes the timesteps anew for each call, so that a second call is not recognised",
+        "its pipeline makes its tensors anew for each call, so that a second call is not recognised",
     ),
 ]
 

@@ -40,6 +40,7 @@ MASKED = (
 WITHOUT_CHOICE = (
     "AllegroTransformer3DModel",
     "CogVideoXTransformer3DModel",
+    "CosmosTransformer3DModel",
     "EasyAnimateTransformer3DModel",
     "LatteTransformer3DModel",
     "MochiTransformer3DModel",
@@ -47,7 +48,8 @@ WITHOUT_CHOICE = (
     "UNetMotionModel",
     "UNetSpatioTemporalConditionModel",
 )
-"""Denoisers whose attention processors call PyTorch themselves instead of diffusers' dispatcher (diffusers 0.42)."""
+"""Denoisers whose attention processors call PyTorch themselves instead of diffusers' dispatcher, or do not tell it the backend that was
+chosen, as Cosmos's (diffusers 0.42)."""
 
 BACKENDS: Mapping[str, Backend] = {
     "native": Backend(name="native", traced_as="native", on_cpu=True),

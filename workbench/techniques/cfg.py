@@ -30,8 +30,10 @@ _TOGETHER = (
 """Beginnings of the names of diffusers' pipelines that compute both branches of guidance in one call."""
 _APART = ("Cosmos", "HunyuanVideo15", "Kandinsky5", "SkyReelsV2", "Wan")
 """Those that make a call for each."""
-_NEW_TENSORS = ("Kandinsky5",)
-"""Of these, those that make the timesteps anew for each call."""
+_NEW_TENSORS = ("Cosmos2", "Kandinsky5")
+"""Of these, those that make latents or timesteps anew for each call."""
+_NO_BATCH = ("CosmosTextToWorld",)
+"""Of these, those whose denoiser repeats the padding mask of a batch once more (diffusers 0.42)."""
 _DISTILLED = ("HunyuanVideoPipeline", "HunyuanVideoImageToVideo", "HunyuanVideoFramepack")
 """Those whose guidance is an input of the model."""
 
@@ -73,8 +75,10 @@ class Cfg(AbstractTechnique):
             return "its pipeline computes both branches in one call anyway"
         if pipeline.startswith(_NEW_TENSORS):
             return (
-                "its pipeline makes the timesteps anew for each call, so that a second call is not recognised"
+                "its pipeline makes its tensors anew for each call, so that a second call is not recognised"
             )
+        if pipeline.startswith(_NO_BATCH):
+            return "its denoiser does not take the padding masks of two branches at once"
         return None
 
     @property

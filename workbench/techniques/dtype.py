@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 DTYPES = ("fp32", "fp16", "bf16")
 
 _ALL = ("text_encoder", "transformer", "vae")
+_PROMPTED = _ALL[:2]
 TOGETHER: Mapping[str, tuple[str, ...]] = {
     "AnimateDiffPipeline": ("text_encoder", "unet", "vae"),
     "CogVideoXImageToVideoPipeline": _ALL,
     "CogVideoXPipeline": _ALL,
-    "Cosmos2VideoToWorldPipeline": ("text_encoder", "transformer"),
+    "Cosmos2VideoToWorldPipeline": _PROMPTED,
+    "Cosmos2_5_PredictBasePipeline": _PROMPTED,
+    "CosmosTextToWorldPipeline": _PROMPTED,
     "EasyAnimatePipeline": _ALL,
     "Kandinsky5I2VPipeline": ("transformer", "vae"),
     "LTX2ImageToVideoPipeline": ("text_encoder", "connectors", "transformer", "vae"),
     "LTX2Pipeline": ("text_encoder", "connectors", "transformer"),
     "LTXConditionPipeline": _ALL,
     "LTXImageToVideoPipeline": _ALL,
-    "LTXPipeline": ("text_encoder", "transformer"),
+    "LTXPipeline": _PROMPTED,
     "MochiPipeline": _ALL,
     "StableVideoDiffusionPipeline": ("image_encoder", "unet", "vae"),
 }
