@@ -81,10 +81,11 @@ def _vae(spec: ModelSpec) -> tuple[str, ...]:
 
 def _decoding(spec: ModelSpec, clip: Workload) -> list[Case]:
     """Tiles of the class's own size, small ones, tiles of frames, one video at a time, a few frames at a time."""
-    tile = max(32, 2 * spec.size_multiple)
+    # two latents at the least, at the edges too; where that is more than the whole twin, the model itself is traced
+    is_coarse = spec.size_multiple > 16
+    tile = 4 * spec.size_multiple if is_coarse else max(32, 2 * spec.size_multiple)
     small = {"tile_height": tile, "tile_width": tile, "stride_height": tile // 2, "stride_width": tile // 2}
-    # a tile has two latents at least; where that is the whole twin, the model itself is traced
-    if tile >= max(clip.height, clip.width) and spec.size_multiple <= 16:
+    if tile >= max(clip.height, clip.width) and not is_coarse:
         small = {name: value // 2 for name, value in small.items()}
     # a pipeline that makes whole sections has no factor of its own
     factor = spec.temporal_factor if spec.temporal_factor > 1 else 4

@@ -14,7 +14,7 @@ from workbench._errors import SettingsError
 from workbench.devices import Device
 from workbench.models import ModelSpec, Workload
 from workbench.techniques import Settings
-from workbench.techniques.dtype import together
+from workbench.techniques._together import together
 
 Point = Mapping[str, str | int | bool]
 """A choice for every dimension that exists under the other choices."""

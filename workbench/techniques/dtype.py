@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from workbench._errors import SettingsError, UnknownNameError
 from workbench.techniques._checks import check_choice, check_components, read_object
 from workbench.techniques._technique import UNKNOWN, AbstractTechnique, Effect, Handle
+from workbench.techniques._together import together
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -18,28 +19,6 @@ if TYPE_CHECKING:
     from workbench.models import ModelSpec
 
 DTYPES = ("fp32", "fp16", "bf16")
-
-_ALL = ("text_encoder", "transformer", "vae")
-_PROMPTED = _ALL[:2]
-TOGETHER: Mapping[str, tuple[str, ...]] = {
-    "AnimateDiffPipeline": ("text_encoder", "unet", "vae"),
-    "CogVideoXImageToVideoPipeline": _ALL,
-    "CogVideoXPipeline": _ALL,
-    "Cosmos2VideoToWorldPipeline": _PROMPTED,
-    "Cosmos2_5_PredictBasePipeline": _PROMPTED,
-    "CosmosTextToWorldPipeline": _PROMPTED,
-    "EasyAnimatePipeline": _ALL,
-    "Kandinsky5I2VPipeline": ("transformer", "vae"),
-    "LTX2ImageToVideoPipeline": ("text_encoder", "connectors", "transformer", "vae"),
-    "LTX2Pipeline": ("text_encoder", "connectors", "transformer"),
-    "LTXConditionPipeline": _ALL,
-    "LTXImageToVideoPipeline": _ALL,
-    "LTXPipeline": _PROMPTED,
-    "MochiPipeline": _ALL,
-    "StableVideoDiffusionPipeline": ("image_encoder", "unet", "vae"),
-}
-"""Pipelines that hand tensors from one network to the next as they are (diffusers 0.42): one of these in another dtype, and the first
-product of two dtypes fails. Found by studies/technique_matrix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +119,3 @@ class Dtype(AbstractTechnique):
     def effect(self) -> Effect:
         """Nobody has published what another dtype costs these models."""
         return UNKNOWN
-
-
-def together(model: ModelSpec) -> tuple[str, ...]:
-    """The components that must be in one dtype; none for most pipelines."""
-    names = TOGETHER.get(model.pipeline_class, ())
-    return tuple(name for name in names if name in model.component_names())

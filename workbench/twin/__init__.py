@@ -4,7 +4,7 @@
 judges. `Bench` applies techniques to a twin and looks whether they act, so that what `applies_to` promises is verified and not assumed.
 """
 
+from workbench.twin._finding import Finding as Finding
 from workbench.twin._twin import Twin as Twin
 from workbench.twin._twin import twin_of as twin_of
 from workbench.twin.effect import Bench as Bench
-from workbench.twin.effect import Finding as Finding

@@ -13,7 +13,7 @@ import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -29,6 +29,7 @@ from workbench.models import ModelSpec, Workload
 from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
 from workbench.techniques import Offload, Settings, apply_all
 from workbench.twin._check import silent
+from workbench.twin._finding import UNTESTABLE, Finding
 from workbench.twin._sentence import sentence
 from workbench.twin._snapshot import hooked_modules, snapshot
 from workbench.twin._twin import Twin, tensors_of, twin_of
@@ -36,7 +37,6 @@ from workbench.twin._twin import Twin, tensors_of, twin_of
 STEPS = 8
 """Denoising steps of a run: caches wait for a few before they skip one."""
 
-UNTESTABLE = "not testable here"
 RUN, TRACED = "run on the CPU", "traced for CUDA"
 
 _NEEDED: Mapping[str, str] = {
@@ -65,53 +65,6 @@ class Sighting:
     """Modules with a hook or a forward of their own."""
     output: tuple[Tensor, ...] = ()
     """Everything that the pipeline returned; empty without weights."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What verification says of settings on a model."""
-
-    model: str
-    settings: Mapping[str, Any]
-    """Settings JSON."""
-    verdict: str
-    """`acts`, `does nothing`, `fails`, `refused` (by `apply` itself, with a sentence) or `not testable here`."""
-    detail: str
-    """What changed, or what went wrong, as a sentence."""
-    refusal: str | None
-    """What `applies_to` says against it; None if it accepts."""
-    where: str = ""
-    """`run on the CPU`, `traced for CUDA` where no CPU can show it, or empty where nothing could be run."""
-    restored: str | None = None
-    """None if removal put everything back, else what it did not."""
-    said: tuple[str, ...] = ()
-    """The handle's report."""
-    flops_ratio: float | None = None
-    """FLOPs with it, divided by those without."""
-    weights_ratio: float | None = None
-    """Bytes of weights, likewise."""
-    peak_ratio: float | None = None
-    """Peak bytes of a run without its weights, likewise."""
-    output_difference: float | None = None
-    """Largest absolute difference of the output, of values from 0 to 1."""
-    hooks: int = 0
-    """Modules that got a hook or a forward of their own."""
-
-    @property
-    def disagreement(self) -> str | None:
-        """None if `applies_to` is right and removal complete, else what we have to repair."""
-        acts = self.verdict == "acts"
-        if self.verdict == UNTESTABLE:
-            return None
-        if self.refusal is not None:  # and so never applied: what it would leave behind does not matter
-            return f"refused, although it acts ({self.detail}): {self.refusal}" if acts else None
-        if not acts:
-            return f"accepted, but it {self.verdict.replace('refused', 'is refused')}: {self.detail}"
-        return f"not undone: {self.restored}" if self.restored is not None else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, the disagreement included."""
-        return {**asdict(self), "said": list(self.said), "disagreement": self.disagreement}
 
 
 class Bench:
@@ -143,6 +96,8 @@ class Bench:
         if reason is not None:
             return self._finding(settings, verdict=UNTESTABLE, detail=reason)
         plain = self._baseline(changes)
+        if isinstance(plain, str):
+            return self._rescued(settings, changes, plain)
         with silent(), _cpu_as_gpu(self.pipe):
             before = snapshot(self.pipe)
             attempt = _Attempt(self.pipe, settings)
@@ -182,14 +137,26 @@ class Bench:
     def _kwargs(self, pipe: Any, settings: Settings, *, changes: Mapping[str, Any]) -> dict[str, Any]:
         return settings.call_kwargs(self.twin.call_kwargs(pipe, **changes))
 
-    def _baseline(self, changes: Mapping[str, Any]) -> Sighting:
+    def _rescued(self, settings: Settings, changes: Mapping[str, Any], failure: str) -> Finding:
+        """A clip that the pipeline cannot make without them: a batch whose tiles the autoencoder decodes one video at a time."""
+        with silent():
+            attempt = _Attempt(self.pipe, settings)
+            seen = attempt.run(functools.partial(self._kwargs, self.pipe, settings, changes=changes))
+        detail = f"without it: {failure}" if seen is not None else attempt.failure or failure
+        verdict = "fails" if seen is None else "acts"
+        return self._finding(settings, verdict=verdict, where=RUN, detail=detail, restored=attempt.removal)
+
+    def _baseline(self, changes: Mapping[str, Any]) -> Sighting | str:
+        """A run without any settings, or the sentence of its failure."""
         pipe, key = self.pipe, repr(sorted(changes.items()))
         if key not in self._baselines:
-            with silent():
-                pipe(
-                    **self._kwargs(pipe, Settings(), changes=changes)
-                )  # a first call, after which the pipeline has all its caches
-                self._baselines[key] = _observed(pipe, self._kwargs(pipe, Settings(), changes=changes))
+            kwargs = functools.partial(self._kwargs, pipe, Settings(), changes=changes)
+            try:
+                with silent():
+                    pipe(**kwargs())  # a first call, after which the pipeline has all its caches
+                    self._baselines[key] = _observed(pipe, kwargs())
+            except Exception as error:  # noqa: BLE001  # settings may be what it lacks
+                return sentence(error)
         return self._baselines[key]
 
     def _left_behind(
