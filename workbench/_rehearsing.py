@@ -156,12 +156,14 @@ def call_key(call: Call) -> str:
     return f"{call.name}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+_NOTHING_BYTES = 2**16
+
+
 def _layout(value: Any) -> str:
     if isinstance(value, torch.Tensor):
+        # a cache may keep the half of an output, and all its memory; a timestep is a part of a schedule of any length, which is nothing
         whole = value.untyped_storage().nbytes()
-        part = (
-            "" if whole == value.nbytes else f" of {whole} B"
-        )  # a cache may keep the half of an output, and all its memory
+        part = f" of {whole} B" if whole > max(value.nbytes, _NOTHING_BYTES) else ""
         return f"{dtype_name(value.dtype)}{tuple(value.shape)}{value.stride()}{part}"
     if isinstance(value, (list, tuple)):
         return f"[{','.join(_layout(item) for item in value)}]"

@@ -175,8 +175,8 @@ def test_a_look_at_a_computed_value_finds_what_was_stated():
 
 def test_a_kept_half_of_an_output_is_another_call_than_a_tensor_of_its_size() -> None:
     # a cache that keeps the conditional half of a batch holds the memory of both halves
-    batch = torch.empty(2, 64, 128, device="meta")
-    half, alone = batch.chunk(2)[1], torch.empty(1, 64, 128, device="meta")
+    batch = torch.empty(2, 640, 128, device="meta")
+    half, alone = batch.chunk(2)[1], torch.empty(1, 640, 128, device="meta")
     assert (half.shape, half.stride()) == (alone.shape, alone.stride())
     keys = {
         call_key(Call("transformer", "Denoiser", (tensor,), {}))

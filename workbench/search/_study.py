@@ -39,10 +39,14 @@ class Evaluated:
         self.space = space
         self._price = price
         self._by_settings: dict[str, Candidate] = {}
+        self._by_point: dict[tuple[str | int | bool, ...], Candidate | None] = {}
 
     def at(self, point: Point) -> Candidate | None:
         """The priced configuration at a point, or what makes it needless; None if its techniques conflict."""
-        return self._instead_of(point) or self._priced(point)
+        key = tuple(point[name] for name in self.space.dimensions)
+        if key not in self._by_point:
+            self._by_point[key] = self._instead_of(point) or self._priced(point)
+        return self._by_point[key]
 
     def _instead_of(self, point: Point) -> Candidate | None:
         """The configuration that makes a point needless. Tiles and the like only save memory where the autoencoder runs, for time and
