@@ -103,7 +103,7 @@ def test_its_vae_has_no_tiles():
 
 
 def test_its_vae_has_no_slices():
-    with pytest.raises(SettingsError, match="vae_slicing needs a VAE with enable_slicing"):
+    with pytest.raises(SettingsError, match="it has no slicing; decode_chunks decodes fewer frames"):
         wb.estimate(Workload.for_model(NAMES[0], steps=1, batch=2), {"vae_slicing": {}}, "rtx-4090")
 
 
