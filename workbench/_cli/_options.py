@@ -21,6 +21,10 @@ Frames = Annotated[
 ]
 Height = Annotated[str | None, typer.Option(metavar="PIXELS", help="Default: the model's native height.")]
 Width = Annotated[str | None, typer.Option(metavar="PIXELS", help="Default: the model's native width.")]
+SettingsText = Annotated[
+    str | None,
+    typer.Option(metavar="FILE_OR_JSON", help="Techniques by id; default: the library's defaults."),
+]
 Steps = Annotated[
     str | None, typer.Option(metavar="N", help="Denoising steps; default: the model's native ones.")
 ]

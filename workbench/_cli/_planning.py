@@ -19,6 +19,7 @@ from workbench._cli._options import (
     Model,
     Ram,
     Seed,
+    SettingsText,
     Steps,
     Vram,
     Width,
@@ -110,10 +111,7 @@ def estimate(
     device: DeviceName = None,
     vram_gb: Vram = None,
     ram_gb: Ram = None,
-    settings: Annotated[
-        str | None,
-        typer.Option(metavar="FILE_OR_JSON", help="Techniques by id; default: the library's defaults."),
-    ] = None,
+    settings: SettingsText = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the JSON to a file.")] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -152,10 +150,7 @@ def explain(
     device: DeviceName = None,
     vram_gb: Vram = None,
     ram_gb: Ram = None,
-    settings: Annotated[
-        str | None,
-        typer.Option(metavar="FILE_OR_JSON", help="Techniques by id; default: the library's defaults."),
-    ] = None,
+    settings: SettingsText = None,
     as_json: AsJson = False,
 ) -> int:
     """Say what is alive at the memory peak, tensor by tensor, and what would lower it."""

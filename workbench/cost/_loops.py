@@ -1,6 +1,6 @@
 """Loops of library code that do the same to a hundred thousand rows: recorded for one row of each kind, and its events repeated.
 
-HunyuanVideo-1.5's autoencoder fills its attention mask row by row. At 720p that is 111 600 rows, seven seconds in which a rehearsal
+HunyuanVideo-1.5's autoencoder fills its attention mask row by row. At 720p that is 111 600 rows, six seconds in which a rehearsal
 learns nothing; on the GPU the rows are as many kernels, so they must stay in the trace. A test holds the trace against the loop's own.
 """
 

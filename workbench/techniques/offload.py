@@ -24,8 +24,8 @@ NOT_LEAF_BY_LEAF = (
     "HunyuanVideo15ImageToVideoPipeline",
     "HunyuanVideoFramepackPipeline",
 )
-"""Pipelines whose networks use weights outside the layers that hold them, as SigLIP's `nn.MultiheadAttention` does with its output
-projection: accelerate, which brings a layer's weights when that layer is called, has not brought them (diffusers 0.42)."""
+"""Pipelines on whose twins it failed: a tensor without data reaches a layer (diffusers 0.42). In FramePack it is the output projection of
+SigLIP's `nn.MultiheadAttention`, used outside the layer that holds it; of the others the cause was not looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +81,8 @@ class Offload(AbstractTechnique):
         check_components(model, self.components or ())
         if self.mode == "sequential" and model.pipeline_class in NOT_LEAF_BY_LEAF:
             return (
-                f"mode sequential fails: networks of {model.pipeline_class} use weights outside the layers that hold them, "
-                "when accelerate has not brought them; group offload moves as little"
+                f"mode sequential fails: a layer of {model.pipeline_class} is given weights that accelerate has not brought; "
+                "mode group is the nearest"
             )
         return None
 

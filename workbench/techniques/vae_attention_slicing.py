@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WITHIN_FRAMES: Final[Mapping[str, str]] = {"AutoencoderKLCosmos": "CosmosSpatialAttentionProcessor2_0"}
 """Autoencoders whose attention stays within each frame but computes all frames as one batch, and its processor. Its operands are
 transposed views, which no fused kernel of PyTorch takes (`check_last_dim_stride_equals_1` in sdp_utils.cpp), so that the score
-matrices of all frames are in memory at once: 30 GiB for 121 frames of 704x1280."""
+matrices of all frames are in memory at once: 29.7 GiB predicted for 121 frames of 704x1280."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from workbench.search._words import (
     describe_stage,
     describe_workload,
 )
-from workbench.views._style import BLUE, FAINT, INK, styled
+from workbench.views._style import BLUE, FAINT, INK, add_totals, styled
 
 _BLUES = ("#003f63", BLUE, "#4c9fd0", "#9ccbe6")
 """Of the components' weights, in the order of their first stage."""
@@ -94,16 +94,7 @@ def _figure(info: _AliveInfo) -> go.Figure:
             customdata=layer.made_by,
             hovertemplate=f"<b>{name}</b>: %{{y:.2f}} GiB<br>%{{customdata}}<extra>%{{x}}</extra>",
         )
-    figure.add_scatter(
-        x=info.stages,
-        y=info.totals_gib,
-        mode="text",
-        text=[f"<b>{total:.2f}</b>" for total in info.totals_gib],
-        textposition="top center",
-        textfont={"size": 14, "color": INK},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    add_totals(figure, info.stages, info.totals_gib, INK)
     figure.update_layout(barmode="stack", bargap=0.45)
     figure.update_yaxes(title="allocated (GiB)", range=[0, 1.15 * max(info.totals_gib)])
     return styled(

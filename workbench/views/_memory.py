@@ -10,7 +10,7 @@ from workbench._units import gib
 from workbench.cost import Cost
 from workbench.search._parts import PARTS, stage_parts
 from workbench.search._words import describe_device, describe_settings, describe_stage, describe_workload
-from workbench.views._style import GREEN, INK, RED, styled
+from workbench.views._style import GREEN, INK, RED, add_totals, styled
 
 
 class _MemoryInfo(NamedTuple):
@@ -57,18 +57,8 @@ def _figure(info: _MemoryInfo) -> go.Figure:
             customdata=info.binds,
             hovertemplate=f"{style.title}: %{{y:.2f}} GiB<br>peak at %{{customdata}}<extra>%{{x}}</extra>",
         )
-    # Text of its own: a label of the topmost bar would vanish where that part is thin.
     colours = [RED if total > info.cap_gib else INK for total in info.totals_gib]
-    figure.add_scatter(
-        x=info.stages,
-        y=info.totals_gib,
-        mode="text",
-        text=[f"<b>{total:.2f}</b>" for total in info.totals_gib],
-        textposition="top center",
-        textfont={"size": 14, "color": colours},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    add_totals(figure, info.stages, info.totals_gib, colours)
     fits = max(info.totals_gib) <= info.cap_gib
     figure.add_hline(
         y=info.cap_gib,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import plotly.graph_objects as go
@@ -39,6 +40,22 @@ def time_unit(largest_s: float) -> TimeUnit:
     if largest_s < 120:
         return TimeUnit("s", 1.0)
     return TimeUnit("min", 60.0) if largest_s < 7200 else TimeUnit("h", 3600.0)
+
+
+def add_totals(
+    figure: go.Figure, stages: Sequence[str], totals_gib: Sequence[float], colour: str | Sequence[str]
+) -> None:
+    """Writes each stage's total in GiB above its bar. Text of its own: a label of the topmost part would vanish where that is thin."""
+    figure.add_scatter(
+        x=stages,
+        y=totals_gib,
+        mode="text",
+        text=[f"<b>{total:.2f}</b>" for total in totals_gib],
+        textposition="top center",
+        textfont={"size": 14, "color": colour},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def styled(figure: go.Figure, *, title: str, subtitle: str, height: int) -> go.Figure:
