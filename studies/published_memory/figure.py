@@ -51,7 +51,7 @@ def _frame() -> str:
         _text(
             16,
             48,
-            "filled: same code and configuration; hollow: known to differ; the band is 4 % to either side",
+            "filled: same code and configuration; hollow: known to differ; the band is 4 % to either side; beyond 40 % at the edge",
             size=12,
         ),
         f'<rect x="{LEFT}" y="{_y(WITHIN):.1f}" width="{WIDTH - LEFT - RIGHT}" height="{_y(-WITHIN) - _y(WITHIN):.1f}" fill="#e6f2ec"/>',
