@@ -143,7 +143,7 @@ def _best(candidates: tuple[Candidate, ...], objectives: Sequence[str]) -> tuple
         closest = min(fitting, key=lambda c: (c.caution, *c.order), default=None)
         return closest, "the closest to the un-optimised run that fits, and of those the fastest"
     ranking = f"the fastest that fits among plans of caution up to {TOLERATED}; if there is none, of the least caution"
-    return choose(tuple(fitting)), ranking
+    return choose(front(fitting)), ranking
 
 
 def _nearest(candidates: tuple[Candidate, ...]) -> Candidate | None:

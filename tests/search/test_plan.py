@@ -12,6 +12,7 @@ import pytest
 import workbench as wb
 from workbench._errors import CapError, InputError, UnknownNameError, WorkloadError
 from workbench.search.caution import TOLERATED, caution
+from workbench.search.pareto import EQUALLY_FAST
 
 CAPS_GIB = (6, 8, 12, 16, 24, 48, 80)
 
@@ -64,7 +65,9 @@ def test_larger_caps_never_give_slower_plans(model: str) -> None:
         best = wb.plan(vram_gb=cap, device="h100-80gb", model=model, trials=8, **size).best
         assert best is not None and best.cost.required_vram_bytes <= cap * 2**30
         seconds.append(best.cost.total_s)
-    assert all(later <= earlier * 1.001 for earlier, later in itertools.pairwise(seconds)), seconds
+    # equally fast ones are told apart by caution and host RAM
+    slower = 1 + EQUALLY_FAST
+    assert all(later <= earlier * slower for earlier, later in itertools.combinations(seconds, 2)), seconds
 
 
 def test_nothing_fits_2_gib_and_the_nearest_miss_says_by_how_much() -> None:

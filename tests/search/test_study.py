@@ -35,7 +35,7 @@ class Pricing:
 
 
 def signature(candidates):
-    return [(c.time_rank, c.caution) for c in candidates]
+    return [(c.settings.canonical(), c.caution) for c in candidates]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +29,6 @@ class Candidate:
     def order(self) -> tuple[float, int, int, str]:
         """What candidates are compared by: time, then caution, then VRAM; the settings' text makes ties repeatable."""
         return (self.cost.total_s, self.caution, self.cost.required_vram_bytes, self.settings.canonical())
-
-    @property
-    def time_rank(self) -> int:
-        """Time in steps of a thousandth: candidates of one rank count as equally fast, so that nothing is given up for nothing."""
-        return round(math.log(self.cost.total_s) / math.log(1.001))
 
     def profile(self, name: str = "") -> Profile:
         """This configuration as a profile that applies to a real pipeline."""

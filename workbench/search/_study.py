@@ -196,16 +196,9 @@ def _seeds(candidates: list[Candidate]) -> list[Candidate]:
     return [best[level] for level in sorted(best)][:_EVERY_CAUTION]
 
 
-def choose(candidates: tuple[Candidate, ...]) -> Candidate | None:
-    """The best plan: the fastest that fits among those of tolerated caution; if none is, the fastest of the least caution.
-
-    Times within a thousandth count as equal; then less caution wins, then less host RAM, so that nothing is given up for nothing.
-    """
-    fitting = [candidate for candidate in candidates if candidate.cost.fits]
-    if not fitting:
+def choose(front: tuple[Candidate, ...]) -> Candidate | None:
+    """The best plan of a front, fastest first: the fastest of tolerated caution; if there is none, of the least caution."""
+    if not front:
         return None
-    least = max(TOLERATED, min(candidate.caution for candidate in fitting))
-    return min(
-        (c for c in fitting if c.caution <= least),
-        key=lambda c: (c.time_rank, c.caution, c.cost.host_ram_bytes, c.order),
-    )
+    least = max(TOLERATED, min(candidate.caution for candidate in front))
+    return next(candidate for candidate in front if candidate.caution <= least)
