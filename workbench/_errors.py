@@ -36,12 +36,25 @@ class UnknownNameError(InputError):
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Builds the message `unknown {kind} {name!r}: did you mean ...?` from the names that exist."""
         names = tuple(known)
-        near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.4)
+        near = _containing(name, names) or difflib.get_close_matches(
+            str(name).lower(), names, n=3, cutoff=0.4
+        )
         if near and len(names) > MANY:
             return cls(f"unknown {kind} {name!r}: did you mean {', '.join(near)}? ({len(names)} are known)")
         if near:
             return cls(f"unknown {kind} {name!r}: did you mean {', '.join(near)}? (all: {', '.join(names)})")
         return cls(f"unknown {kind} {name!r}: allowed are {', '.join(names)}")
+
+
+def _containing(name: str, names: tuple[str, ...]) -> list[str]:
+    """Names that have every letter and digit of `name` in one run (`"wan"`, `"RTX 4090"`), if they are few enough to read."""
+    wanted = _letters(name)
+    found = [known for known in names if wanted and wanted in _letters(known)]
+    return found if len(found) <= MANY // 2 else []
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in str(name).lower() if character.isalnum())
 
 
 class WorkloadError(InputError):

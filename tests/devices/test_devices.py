@@ -259,3 +259,25 @@ def test_typical_refuses_more_than_the_largest_card_and_less_than_a_byte() -> No
         devices.typical(200)
     with pytest.raises(CapError, match=says("vram_gb must be at least one byte, got 1e-12 GiB")):
         devices.typical(1e-12)
+
+
+@pytest.mark.parametrize(
+    "name, device",
+    [
+        ("RTX 4090", "rtx-4090"),
+        ("rtx4090", "rtx-4090"),
+        ("NVIDIA GeForce RTX 3060 12 GB", "rtx-3060-12gb"),
+        ("H100 80GB", "h100-80gb"),
+    ],
+)
+def test_a_card_is_known_however_its_name_is_spelled(name: str, device: str) -> None:
+    assert devices.get(name).name == device
+
+
+def test_no_two_cards_are_spelled_alike() -> None:
+    assert all(devices.get(device.title) is device for device in map(devices.get, devices.names()))
+
+
+def test_part_of_a_name_offers_every_card_that_has_it() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean rtx-4060-8gb, .*rtx-4090"):
+        devices.get("RTX 40")

@@ -82,3 +82,8 @@ def test_the_catalogue_is_read_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("spelled", ["CogVideoX 5B", "cogvideox_5b", " CogVideoX-5B "])
+def test_a_model_is_known_in_any_case_and_with_spaces(spelled: str) -> None:
+    assert models.get(spelled).name == "cogvideox-5b"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from workbench._errors import UnknownNameError
 from workbench.models import (
     allegro,
@@ -66,10 +68,14 @@ def get(name: str) -> ModelSpec:
 
 
 def find(name: str) -> ModelSpec | None:
-    """The row of that name, or None."""
+    """The row of that name, or None; case, and spaces for hyphens, do not matter."""
     wanted = str(name).strip()
-    rows = (spec for spec in ALL if spec.name == wanted.lower())
+    rows = (spec for spec in ALL if _spelled(spec.name) == _spelled(wanted))
     return next(rows, _OTHERS.get(wanted))
+
+
+def _spelled(name: str) -> str:
+    return re.sub(r"[\s_]+", "-", name.lower())
 
 
 def register(spec: ModelSpec) -> None:
