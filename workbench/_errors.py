@@ -27,6 +27,7 @@ class InputError(WorkbenchError, ValueError):
 
 MANY = 32
 """Names beyond which a message lists only the nearest ones."""
+_NEAREST = 3
 
 
 class UnknownNameError(InputError):
@@ -36,9 +37,9 @@ class UnknownNameError(InputError):
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         """Builds the message `unknown {kind} {name!r}: did you mean ...?` from the names that exist."""
         names = tuple(known)
-        near = _containing(name, names) or difflib.get_close_matches(
-            str(name).lower(), names, n=3, cutoff=0.4
-        )
+        holding = _containing(name, names)
+        close = difflib.get_close_matches(str(name).lower(), names, n=_NEAREST, cutoff=0.4)
+        near = holding if len(holding) >= _NEAREST else list(dict.fromkeys([*holding, *close]))[:_NEAREST]
         if near and len(names) > MANY:
             return cls(f"unknown {kind} {name!r}: did you mean {', '.join(near)}? ({len(names)} are known)")
         if near:

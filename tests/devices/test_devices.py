@@ -279,5 +279,5 @@ def test_no_two_cards_are_spelled_alike() -> None:
 
 
 def test_part_of_a_name_offers_every_card_that_has_it() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean rtx-4060-8gb, .*rtx-4090"):
+    with pytest.raises(UnknownNameError, match=r"did you mean rtx-4060-8gb, .*rtx-4090"):
         devices.get("RTX 40")

@@ -86,4 +86,4 @@ def test_the_catalogue_is_read_without_torch():
 
 @pytest.mark.parametrize("spelled", ["CogVideoX 5B", "cogvideox_5b", " CogVideoX-5B "])
 def test_a_model_is_known_in_any_case_and_with_spaces(spelled: str) -> None:
-    assert models.get(spelled).name == "cogvideox-5b"
+    assert get(spelled).name == "cogvideox-5b"
