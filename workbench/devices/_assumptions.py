@@ -84,6 +84,7 @@ _PAGEABLE_SOURCE: Final = (
 # clock that the rate is listed at. The others are limited by power (T4, L4, A6000) or by feeding the tensor cores.
 _MAMF: Final = "stas00/ml-engineering, Maximum Achievable Matmul FLOPS table (bf16)"
 _MLI: Final = "mli/transformers-benchmarks"
+_TABLE: Final = "zzc0721/torch-performance-test-data (torch.matmul, 1024 to 10240 square)"
 _HALF: Final = "uncalibrated, best shapes exceed the listed rate: fp16 matmul on "
 _FA_HALF: Final = (
     "uncalibrated: FlashAttention-2 reaches about 0.98 of the halved rate on an RTX 4090 (SageAttention, arXiv 2410.02367: "
@@ -100,36 +101,49 @@ MATMUL: Final[Mapping[str, tuple[float, str]]] = {
         f"uncalibrated: V100 95 of 125 TFLOPS fp16 ({_MLI}), TITAN V 77 of 110 (gist ypwhs/a156353cb19e780e323be054821af015)",
     ),
     "turing": (
-        0.38,
-        "uncalibrated: T4 about 24 of 65 TFLOPS fp16, capped by its 70 W (forums.developer.nvidia.com/t/264462)",
+        0.50,
+        f"uncalibrated: T4 41.9-42.7 of 65 TFLOPS fp16 at its best size, {_TABLE}; about 24 once its 70 W cap it "
+        "(forums.developer.nvidia.com/t/264462); between the two",
     ),
     "turing-half-rate": (
-        0.88,
-        "uncalibrated: RTX 2080 Ti 53.4, RTX 2080 36.2 of 53.8 and 40.3 TFLOPS fp16 "
+        0.93,
+        f"{_HALF}an RTX 2080 Ti 58.6 of 53.8, RTX 2080 39.0 of 40.3 TFLOPS ({_TABLE}); 53.4 and 36.2 "
         "(gist ypwhs/a156353cb19e780e323be054821af015)",
     ),
-    "ampere": (0.83, f"uncalibrated: A100 SXM 0.87, PCIe 0.81 ({_MAMF}); 230 of 312 TFLOPS fp16 ({_MLI})"),
-    "ampere-pro": (0.60, f"uncalibrated: RTX A6000 95 of 154.8 TFLOPS fp16 ({_MLI})"),
+    "ampere": (
+        0.76,
+        f"uncalibrated: A100 SXM 0.85 at its best size ({_MAMF}; {_TABLE}), PCIe 0.77 at its best and 0.68 at 8192 and 10240; 230 of 312 "
+        f"TFLOPS fp16 ({_MLI}). Products of a video model are large",
+    ),
+    "ampere-pro": (
+        0.75,
+        f"uncalibrated: RTX A6000 123 of 154.8 TFLOPS bf16 at its best size, A40 0.74 at 8192 and 0.82 at 10240 ({_TABLE}); an A6000 95 "
+        f"({_MLI})",
+    ),
     "ampere-half-rate": (
         0.95,
-        f"{_HALF}an RTX 3090 Ti 81 of 80 TFLOPS ({_MLI}); less, for hot cards and other shapes",
+        f"{_HALF}an RTX 3090 Ti 81 of 80 TFLOPS ({_MLI}), an RTX 3090 76 of 71, an A10G 69.5 of 70 ({_TABLE}); less, for hot cards and "
+        "other shapes",
     ),
     "ada": (
-        0.70,
-        "uncalibrated: L4 87 of 121 TFLOPS fp16 with FP32 accumulate (NVIDIA developer forum, second hand)",
+        0.72,
+        f"uncalibrated: L40S 269 of 362 TFLOPS bf16 at its best size ({_TABLE}); L4 87 of 121 fp16 with FP32 accumulate (NVIDIA developer "
+        "forum, second hand)",
     ),
     "ada-half-rate": (
         0.93,
-        f"{_HALF}an RTX 4090 158.6-167.1 of 165.2 TFLOPS ({_MLI}#4), 161 (qhduan/transformers-benchmarks); less, for hot cards",
+        f"{_HALF}an RTX 4090 158.6-167.1 of 165.2 TFLOPS ({_MLI}#4), 161 (qhduan/transformers-benchmarks), 155-160 at 8192 and 10240 "
+        f"({_TABLE}); less, for hot cards",
     ),
     "hopper": (
-        0.80,
-        f"uncalibrated: H100 and H200 0.80 ({_MAMF}); H200 788 of 989 TFLOPS in torch, random data, n=8192",
+        0.77,
+        f"uncalibrated: H100 and H200 0.80 ({_MAMF}); H200 788 of 989 TFLOPS in torch, random data, n=8192; H100 SXM 0.81 at 8192 and 0.73 "
+        f"at 10240 ({_TABLE})",
     ),
-    "blackwell": (0.77, f"uncalibrated: B200 0.776 ({_MAMF})"),
+    "blackwell": (0.76, f"uncalibrated: B200 0.776 ({_MAMF}), 0.75 ({_TABLE})"),
     "blackwell-half-rate": (
         1.0,
-        f"{_HALF}an RTX 5090 254 of 209.5 TFLOPS bf16 (xzwgit/gpu-flops-bench); kept at the limit of 1",
+        f"{_HALF}an RTX 5090 254 of 209.5 TFLOPS bf16 (xzwgit/gpu-flops-bench), 235-240 ({_TABLE}); kept at the limit of 1",
     ),
 }
 
