@@ -23,6 +23,7 @@ from workbench.devices import (
     save_calibration,
     this_machine,
 )
+from workbench.models._quiet import quiet_imports
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +64,7 @@ def calibrate(
     base = _own_device(device)
     import torch
 
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), quiet_imports(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the modules that are timed
         calibration = _Bench(base, float(budget_s), progress or (lambda _: None)).run()
     if save:
@@ -156,7 +157,7 @@ class _Bench:
         until = self.began + _FIRST_ROUND * self.budget_s
         for number, one in enumerate(series):
             self.progress(one.name)
-            began = time.perf_counter()
+            began, known = time.perf_counter(), len(timed)
             share = max(0.0, until - began) / (len(series) - number)
             for make in one.makers:
                 work = make()
@@ -166,7 +167,8 @@ class _Bench:
                 if op is not None:
                     loops = loops_for(seconds)
                     timed.append(_Timed(make, op, loops, [per_call(work, self.on_gpu, loops)]))
-                if time.perf_counter() - began > share / 3:  # the next one takes several times as long
+                late = time.perf_counter() - began > share / 3  # and the next one takes several times as long
+                if late and len(timed) > known + 1:
                     break
         return timed
 
