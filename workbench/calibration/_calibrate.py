@@ -153,7 +153,7 @@ class _Bench:
         """Every benchmark once, as far as each series gets in its share of the time."""
         from workbench.calibration._clock import loops_for, once, per_call
 
-        timed = []
+        timed: list[_Timed] = []
         until = self.began + _FIRST_ROUND * self.budget_s
         for number, one in enumerate(series):
             self.progress(one.name)
