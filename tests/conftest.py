@@ -25,6 +25,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Caches go to a folder of this test run: no test reads what an earlier run, or the user, left behind."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("WORKBENCH_CONFIG_DIR", str(tmp_path_factory.getbasetemp() / "config"))
         yield
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench._estimate import estimate
     from workbench._explain import explain
     from workbench._plan import Plan, plan
+    from workbench.calibration import calibrate
     from workbench.cost import Cost
     from workbench.devices import Device
     from workbench.models import Workload
@@ -33,6 +34,7 @@ __all__ = [
     "Settings",
     "Workload",
     "__version__",
+    "calibrate",
     "estimate",
     "explain",
     "plan",
@@ -47,6 +49,7 @@ _HOME = {
     "Profile": "workbench.profiles",
     "Settings": "workbench.techniques",
     "Workload": "workbench.models",
+    "calibrate": "workbench.calibration",
     "estimate": "workbench._estimate",
     "explain": "workbench._explain",
     "plan": "workbench._plan",

@@ -26,7 +26,7 @@ from workbench.cost import (
     price,
     versions,
 )
-from workbench.devices import Device, resolve
+from workbench.devices import Device, rates_of, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
 from workbench.techniques import Settings
 
@@ -109,7 +109,7 @@ class Predictor:
         calls = {key: self.summary(settings, component, key, kernel) for key, component in log.keys().items()}
         weights = {name: self.weights(settings, name) for name in self.spec.component_names()}
         residency = settings.residency(self.spec)
-        compute = self._compute.setdefault(device.name + device.basis, ComputeCache(device))
+        compute = self._compute.setdefault(rates_of(device), ComputeCache(device))
         return Cost(
             workload=self.workload,
             device=device,

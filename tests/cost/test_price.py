@@ -134,7 +134,9 @@ def test_small_op_costs_its_launch_and_a_view_nothing(device: Device) -> None:
     tiny = Op("aten.add.Tensor", "memory", "fp32", 0, 8, 4)
     view = Op("aten.view.default", "view", "fp32", 0, 0, 0)
     seconds = compute_seconds(((tiny, 1000), (view, 1000)), device)
-    assert seconds.by_kind[KINDS.index("launch")] == pytest.approx(1000 * device.efficiencies["launch_s"])
+    assert seconds.by_kind[KINDS.index("launch")] == pytest.approx(
+        1000 * device.efficiencies["launch_s"], rel=1e-4
+    ), "the rest is the kernel, which runs while the next is launched"
     assert seconds.expected == pytest.approx(1000 * device.efficiencies["launch_s"])
 
 

@@ -13,7 +13,7 @@ import pytest
 ORDER = (
     "_version", "_units", "_errors", "_files", "_store",
     "devices", "models", "records",
-    "cost",
+    "cost", "calibration",
     "runtime", "techniques", "twin",
     "_rehearsing", "_estimate",
     "profiles", "search",

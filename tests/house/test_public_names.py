@@ -18,6 +18,7 @@ PUBLIC = [
     "Settings",
     "Workload",
     "__version__",
+    "calibrate",
     "estimate",
     "explain",
     "plan",

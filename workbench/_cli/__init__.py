@@ -16,6 +16,7 @@ import typer
 # the commands register themselves, in the order of the help
 from workbench._cli import _planning as _planning  # isort: skip
 from workbench._cli import _running as _running  # isort: skip
+from workbench._cli import _calibrating as _calibrating  # isort: skip
 from workbench._cli import _looking as _looking  # isort: skip
 from workbench._cli._app import BAD_INPUT, INTERRUPTED, RUN_FAILED, app
 from workbench._cli._output import failed

@@ -138,6 +138,7 @@ class Cost:
                 "low_s": low,
                 "high_s": high,
                 "basis": self.device.basis,
+                "coverage": None if self.device.band is None else self.device.band.coverage,
                 "stages": [_stage_time_json(stage) for stage in self.price.stages],
             },
             "quality": self.quality.to_json(),

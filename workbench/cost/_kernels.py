@@ -132,8 +132,10 @@ def _convolution(op: Op, inputs: Sequence[Tensor], out: Tensor, args: Sequence[A
     spatial = weight.dim() - 2
     transposed = bool(args[6]) if len(args) > 6 else False
     positions = out.shape[0] * math.prod(image.shape[2:] if transposed else out.shape[2:])
-    dims = (positions, weight.shape[0], math.prod(weight.shape[1:]), spatial)
     groups = int(args[8]) if len(args) > 8 else 1
+    # what PyTorch chooses its fp32 kernel on a CPU by: the batch, and the elements of the input without its last dimension
+    rows = math.prod(image.shape[:-1])
+    dims = (positions, weight.shape[0], math.prod(weight.shape[1:]), spatial, groups, image.shape[0], rows)
     copies = touched_bytes(image) + touched_bytes(out)
     is_flat = spatial == 2 and groups == 1 and image.dtype in _HALF and copies < _MAX_COPIES_2D_BYTES
     workspace = copies if cudnn and (spatial == 3 or is_flat) else 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workbench._units import GIB, MIB
+from workbench.cost._band import band
 from workbench.cost._trace import round_up
 from workbench.cost.calllog import CallLog, CallSummary, Stage, StageCall
 from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
@@ -214,7 +215,7 @@ def _stage_time(
         stalls += expected
         stalls_low += low
     seconds = total.expected + stalls
-    low_s = min(total.low + stalls_low, seconds)
+    low_s, high_s = band(seconds, total.low + stalls_low, device)
     return StageCost(
         name=stage.name,
         weights_bytes=memory.weights,
@@ -224,7 +225,7 @@ def _stage_time(
         binds=memory.binds,
         seconds=seconds,
         low_s=low_s,
-        high_s=seconds * seconds / low_s if low_s else seconds,
+        high_s=high_s,
         by_kind_s={**dict(zip(KINDS, total.by_kind, strict=True)), "transfer": stalls},
     )
 

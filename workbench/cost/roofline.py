@@ -1,18 +1,19 @@
 """How long it takes: each op against the roofline of a device, and weights over the host link.
 
-An op takes the longest of its arithmetic, its memory traffic and its launch (kernels queue up, so a launch is hidden behind a longer
-kernel before it). Rates are the data sheet's dense ones times the device's efficiencies, which are stated assumptions until the device
-is calibrated. The low bound of a stage is the data sheet itself (every efficiency 1: physics); the high bound lies as far above the
-expectation, in ratio, as the low one lies below.
+An op takes the longer of its arithmetic and its memory traffic. What is reached of the rates is one number per kind on a device of the
+catalogue, a stated assumption; on a calibrated one it is a table by kind, dtype, size and narrowest dimension. On a GPU kernels queue up
+while the host issues the next ones, so a call takes the longer of its kernels and its launches; a CPU does both itself, one after
+the other. The low bound of a stage is the data sheet itself (every efficiency 1: physics); `_band.py` makes bounds of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workbench.cost._opclass import classify
 from workbench.cost._trace import Op
 from workbench.cost.calllog import OpCounts
-from workbench.devices import Device
+from workbench.devices import Device, Table
 
 KINDS = ("matmul", "attention", "conv", "memory", "launch")
 
@@ -22,7 +23,7 @@ class Seconds:
     """Seconds of compute, by what bounds each op."""
 
     by_kind: tuple[float, ...] = (0.0,) * len(KINDS)
-    """Expected seconds of ops bound by each of `KINDS`."""
+    """Expected seconds of ops bound by each of `KINDS`; `launch` is what launching them adds."""
     low: float = 0.0
     """Seconds that the data sheet allows."""
 
@@ -41,40 +42,70 @@ class Seconds:
 
 
 def compute_seconds(ops: OpCounts, device: Device) -> Seconds:
-    """Time of a list of ops on a device."""
-    by_kind = [0.0] * len(KINDS)
-    low = 0.0
+    """Time of the ops of one call on a device."""
+    by_kind = dict.fromkeys(KINDS, 0.0)
+    low, num_launches = 0.0, 0
     for op, count in ops:
         if op.kind == "view":
             continue
         seconds, kind, least = _op_seconds(op, device)
-        by_kind[KINDS.index(kind)] += seconds * count
+        by_kind[kind] += seconds * count
         low += least * count
-    return Seconds(by_kind=tuple(by_kind), low=low)
+        num_launches += count
+    launches = num_launches * device.efficiencies["launch_s"]
+    work = sum(by_kind.values())
+    by_kind["launch"] = launches if device.architecture == "cpu" else max(0.0, launches - work)
+    return Seconds(by_kind=tuple(by_kind.values()), low=low)
 
 
 def _op_seconds(op: Op, device: Device) -> tuple[float, str, float]:
-    """(expected seconds, what bounds it, seconds at the data sheet's rates)."""
+    """(expected seconds without the launch, what bounds it, seconds at the data sheet's rates)."""
+    group, work, width = classify(op, on_cpu=device.architecture == "cpu")
+    if not group:
+        return 0.0, "memory", 0.0
     traffic = (op.read_bytes + op.write_bytes) / device.bandwidth_bytes_per_s
-    arithmetic = op.flops / _rate(op, device) if op.flops else 0.0
-    expected = {"memory": traffic / device.efficiencies["memory"], "launch": device.efficiencies["launch_s"]}
-    if op.flops:
-        expected[op.kind] = arithmetic / device.efficiencies[op.kind]
-    bound = max(expected, key=lambda kind: expected[kind])
-    return expected[bound], bound, max(traffic, arithmetic)
+    if not op.flops:
+        table = _table(device, group, op.dtype)
+        if table is not None:
+            return table.seconds(work, width, device.bandwidth_bytes_per_s), "memory", traffic
+        return traffic / device.efficiencies["memory"], "memory", traffic
+    rate = device.dense_flops[rate_key(op.kind, op.dtype, device)]
+    arithmetic = op.flops / rate
+    least = max(traffic, arithmetic)
+    table = _table(device, group, op.dtype)
+    if (
+        table is not None and device.architecture == "cpu"
+    ):  # whose caches feed small products: the table has all of it
+        return table.seconds(work, width, rate), op.kind, least
+    computing = (
+        arithmetic / device.efficiencies[op.kind] if table is None else table.seconds(work, width, rate)
+    )
+    moving = traffic / device.efficiencies["memory"]
+    return (moving, "memory", least) if moving > computing else (computing, op.kind, least)
 
 
-def _rate(op: Op, device: Device) -> float:
-    """Dense FLOP/s of the unit that runs the op, by dtype.
+def _table(device: Device, group: str, dtype: str) -> Table | None:
+    """The device's table for a class of ops: of its dtype, else of the class, else of the class above it."""
+    tables = device.tables
+    if not tables:
+        return None
+    while group:
+        found = tables.get(f"{group}.{dtype}") or tables.get(group)
+        if found is not None:
+            return found
+        group = group.rpartition(".")[0]
+    return None
+
+
+def rate_key(kind: str, dtype: str, device: Device) -> str:
+    """The key of `Device.dense_flops` for the unit that runs ops of a kind and dtype.
 
     fp32 convolutions run on TF32 units where there are any (`torch.backends.cudnn.allow_tf32` is True by default; for matrix
     products the default is plain fp32). A dtype that the card has no unit for is computed in fp32.
     """
-    rates = device.dense_flops
-    dtype = op.dtype
-    if dtype == "fp32" and op.kind == "conv":
+    if dtype == "fp32" and kind == "conv":
         dtype = "tf32"
-    return rates.get(dtype) or rates["fp32"]
+    return dtype if dtype in device.dense_flops else "fp32"
 
 
 def transfer_seconds(num_bytes: float, device: Device, *, pinned: bool) -> float:

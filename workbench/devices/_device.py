@@ -10,12 +10,15 @@ from typing import Any, Final
 
 from workbench._errors import CapError, InputError
 from workbench._units import format_gib
+from workbench.devices._tables import Table, TimeBand
 
 ARCHITECTURES: Final = ("cpu", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
 BASES: Final = ("catalogue", "calibrated")
 DTYPES: Final = ("fp32", "tf32", "fp16", "bf16", "int8", "fp8", "fp4")
 FRACTIONS: Final = ("matmul", "attention", "conv", "memory", "link_pinned", "link_pageable")
 EFFICIENCIES: Final = (*FRACTIONS, "launch_s")
+FORMAT: Final = 2
+"""Of a device's JSON. 1 had no number, no tables, no band and no rent; it is still read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +73,16 @@ class Device:
     basis: str = "catalogue"
     """`"catalogue"`: efficiencies are assumptions; `"calibrated"`: they were measured on this device."""
 
+    tables: Mapping[str, Table] = field(default_factory=dict, hash=False)
+    """Measured fractions by kind of op and dtype, `"matmul.bf16"` (the names: `cost/_opclass.py`). What has no table takes the one number
+    of `efficiencies`, so a row of the catalogue has none."""
+
+    band: TimeBand | None = None
+    """How far predicted times were from measured ones on this device; None where nothing was measured."""
+
+    rent_usd_per_hour: float | None = None
+    """What renting one costs, in US dollars; `sources` has the offer and its date. None means unknown."""
+
     sources: Mapping[str, str] = field(hash=False)
     """Field (or `field.key`) to where its number is from: document, how it was read, how it was derived."""
 
@@ -78,6 +91,7 @@ class Device:
         object.__setattr__(self, "dense_flops", dict(self.dense_flops))
         object.__setattr__(self, "efficiencies", dict(self.efficiencies))
         object.__setattr__(self, "sources", dict(self.sources))
+        object.__setattr__(self, "tables", dict(self.tables))
         self._check_words()
         self._check_memory()
         self._check_rates()
@@ -119,6 +133,8 @@ class Device:
                     f"efficiencies[{key!r}] of {self.name} must be above 0 and at most 1, "
                     f"got {self.efficiencies[key]!r}"
                 )
+        if self.rent_usd_per_hour is not None:
+            _check_rate(self.name, "rent_usd_per_hour", self.rent_usd_per_hour, per="dollars an hour")
         if not 0 <= self.efficiencies["launch_s"] < 1:
             raise InputError(
                 f"efficiencies['launch_s'] of {self.name} must be seconds from 0 to below 1, "
@@ -172,9 +188,11 @@ class Device:
         data: dict[str, Any] = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         for key in ("dense_flops", "efficiencies", "sources"):
             data[key] = dict(data[key])
+        data["tables"] = {key: table.to_json() for key, table in self.tables.items()}
+        data["band"] = None if self.band is None else self.band.to_json()
         if self.compute_capability is not None:
             data["compute_capability"] = list(self.compute_capability)
-        return data
+        return {"format": FORMAT, **data}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Device:
@@ -185,8 +203,11 @@ class Device:
         """
         if not isinstance(data, Mapping):
             raise InputError(f"a device must be a JSON object, got {type(data).__name__}")
+        if data.get("format", 1) not in (1, FORMAT):
+            raise InputError(f"a device's JSON must be of format 1 or {FORMAT}, got {data['format']!r}")
+        data = {name: value for name, value in data.items() if name != "format"}
         known = [item.name for item in dataclasses.fields(cls)]
-        optional = ("ram_bytes", "unavailable_bytes", "basis")
+        optional = ("ram_bytes", "unavailable_bytes", "basis", "tables", "band", "rent_usd_per_hour")
         missing = [name for name in known if name not in data and name not in optional]
         unknown = [str(name) for name in data if name not in known]
         if missing or unknown:
@@ -194,10 +215,12 @@ class Device:
                 f"a device's JSON must have the fields {', '.join(known)}; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
             )
-        for key in ("dense_flops", "efficiencies", "sources"):
-            if not isinstance(data[key], Mapping):
+        for key in ("dense_flops", "efficiencies", "sources", "tables"):
+            if not isinstance(data.get(key, {}), Mapping):
                 raise InputError(f"{key} of a device must be a JSON object, got {data[key]!r}")
         fields = dict(data)
+        fields["tables"] = {key: Table.from_json(table) for key, table in data.get("tables", {}).items()}
+        fields["band"] = None if data.get("band") is None else TimeBand.from_json(data["band"])
         fields["compute_capability"] = _read_capability(data["compute_capability"])
         return cls(**fields)
 
@@ -215,10 +238,10 @@ def _check_whole(device: str, name: str, value: object, *, minimum: int) -> None
         raise InputError(f"{name} of {device} must be a whole number of bytes >= {minimum}, got {value!r}")
 
 
-def _check_rate(device: str, name: str, value: object) -> None:
+def _check_rate(device: str, name: str, value: object, per: str = "per second") -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
-        raise InputError(f"{name} of {device} must be a positive finite number per second, got {value!r}")
+        raise InputError(f"{name} of {device} must be a positive finite number {per}, got {value!r}")
 
 
 def _check_keys(

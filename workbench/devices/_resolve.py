@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from workbench._errors import UnknownNameError
 from workbench._units import from_gib
+from workbench.devices._calibrated import calibrated
 from workbench.devices._catalogue import get
+from workbench.devices._detect import cpu, this_machine
 from workbench.devices._device import Device
 from workbench.devices._typical import checked_cap, typical
 
@@ -14,23 +17,37 @@ DEFAULT_VRAM_GB = 12.0
 def resolve(
     device: Device | str | None = None, *, vram_gb: float | None = None, ram_gb: float | None = None
 ) -> Device:
-    """The device to plan for.
+    """The device to plan for, with the rates that were measured on it where it was calibrated.
 
     Args:
-        device: a card or its catalogue name; None means a typical card of `vram_gb`.
+        device: a card, which is taken as it is, or its catalogue name; `"cpu"` is this machine's CPU, `"this"` its GPU; None means a
+            typical card of `vram_gb`.
         vram_gb: the cap in GiB; None means all of the card.
         ram_gb: host RAM in GiB; None leaves it unlimited.
 
     Raises:
-        UnknownNameError: no card of that name.
+        UnknownNameError: no card of that name, or this machine has no GPU that the catalogue knows.
         CapError: a cap that is no positive number, or above the card's memory.
     """
     if device is None:
-        chosen = typical(DEFAULT_VRAM_GB if vram_gb is None else vram_gb)
+        chosen = calibrated(typical(DEFAULT_VRAM_GB if vram_gb is None else vram_gb))
     else:
-        chosen = get(device) if isinstance(device, str) else device
+        chosen = calibrated(_named(device)) if isinstance(device, str) else device
         if vram_gb is not None:
             chosen = chosen.capped(memory_bytes=from_gib(checked_cap("vram_gb", vram_gb)))
     if ram_gb is None:
         return chosen
     return chosen.with_ram(from_gib(checked_cap("ram_gb", ram_gb)))
+
+
+def _named(name: str) -> Device:
+    if name == "cpu":
+        return cpu()
+    if name != "this":
+        return get(name)
+    found = this_machine()
+    if found is None:
+        raise UnknownNameError(
+            "device 'this' is this machine's GPU, and PyTorch sees none that the catalogue knows; its CPU is 'cpu'"
+        )
+    return found

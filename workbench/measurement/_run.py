@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from workbench.cost import versions
-from workbench.devices import Device, cpu, this_machine
+from workbench.devices import Device, calibrated, cpu, this_machine
 from workbench.measurement._measurement import Measurement, RunError, StageMeasurement
 from workbench.measurement._monitor import AbstractProbe, Monitor, probe
 from workbench.measurement._progress import AbstractProgress, NoProgress
@@ -139,10 +139,11 @@ class _Run:
 
 
 def machine() -> Device | None:
-    """What runs here: the GPU if there is one (None if the catalogue does not know it), else the CPU."""
+    """What runs here, as calibrated: the GPU if there is one (None if the catalogue does not know it), else the CPU."""
     import torch
 
-    return this_machine() if torch.cuda.is_available() else cpu()
+    found = this_machine() if torch.cuda.is_available() else cpu()
+    return None if found is None else calibrated(found)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -258,7 +258,7 @@ def _time(cost: Cost) -> Section:
     expected, low, high = (format_seconds(seconds) for seconds in cost.price.seconds)
     basis = {
         "catalogue": "catalogue rates, not calibrated on this card",
-        "calibrated": "calibrated on this card",
+        "calibrated": "calibrated on this device",
     }[cost.device.basis]
     kinds: dict[str, float] = {}
     for stage in cost.price.stages:
@@ -271,7 +271,9 @@ def _time(cost: Cost) -> Section:
         for seconds, kind in bounds
         if seconds >= total / 200
     )
-    lines = (f"{expected} (from {low} to {high}): {basis}",)
+    band = cost.device.band
+    held = "" if band is None else f", which holds in {100 * band.coverage:.0f} % of cases"
+    lines = (f"{expected} (from {low} to {high}{held}): {basis}",)
     return Section(title="Time", lines=(*lines, f"bound by {shares}") if shares else lines)
 
 

@@ -42,8 +42,8 @@ def models_report() -> Report:
 
 
 def devices_json() -> dict[str, Any]:
-    """Every card of the catalogue with the source of each number, one JSON object."""
-    return {"devices": [_device_json(devices.get(name)) for name in devices.names()]}
+    """Every card of the catalogue with the source of each number, as it is calibrated, one JSON object."""
+    return {"devices": [_device_json(device) for device in _known_devices()]}
 
 
 def devices_report() -> Report:
@@ -58,12 +58,14 @@ def devices_report() -> Report:
         ),
         Column(title="host link", is_short=True),
         Column(title="rates from", is_short=True),
+        Column(title="reached", is_short=True),
+        Column(title="rent\n$/h", is_number=True),
     )
-    rows = tuple(_device_row(devices.get(name)) for name in devices.names())
+    rows = tuple(_device_row(device) for device in _known_devices())
     lines = (
         "rates are theoretical and dense (no sparsity), accumulating in fp32; – means that the card has no such unit",
         "derived: the product page's boost clock times the white paper's rate per multiprocessor",
-        "how much of a rate is reached is an assumption until the card is calibrated",
+        "how much of a rate is reached is assumed until the card is calibrated (workbench calibrate, on the machine that has it)",
         "the source of each number: workbench devices --json",
     )
     section = Section(title="Catalogue", lines=lines, table=Table(columns=columns, rows=rows))
@@ -131,12 +133,28 @@ def _device_row(device: Device) -> tuple[str, ...]:
         *rates,
         device.link_label,
         _document(device.sources.get("bandwidth_bytes_per_s", "")),
+        "calibrated" if device.basis == "calibrated" else "assumed",
+        "–" if device.rent_usd_per_hour is None else f"{device.rent_usd_per_hour:.2f}",
     )
+
+
+def _known_devices() -> list[Device]:
+    """The catalogue, each card as it is calibrated, and this machine's CPU if it is."""
+    here = devices.calibrated(devices.cpu())
+    return [
+        *(devices.calibrated(devices.get(name)) for name in devices.names()),
+        *([here] if here.basis == "calibrated" else []),
+    ]
 
 
 def _document(source: str) -> str:
     """What kind of document a source names; the whole source is in the JSON."""
-    kinds = {"MHz boost": "derived", "whitepaper": "white paper", "data sheet": "data sheet"}
+    kinds = {
+        "MHz boost": "derived",
+        "whitepaper": "white paper",
+        "data sheet": "data sheet",
+        "measured by": "measured",
+    }
     return next((kind for word, kind in kinds.items() if word in source), "other")
 
 
