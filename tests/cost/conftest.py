@@ -66,6 +66,7 @@ def calls(matmul: Op) -> dict[str, CallSummary]:
             peak_bytes=peak,
             reserved_bytes=reserved,
             needed_bytes=needed,
+            segments=((), (reserved,)),
             passes=1,
             binds=("blocks.0", "aten.mm.default"),
             ops=((matmul, 3),),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -68,7 +69,7 @@ def test_memory_is_conserved(name: str, limit_mib: int | None, seed: int) -> Non
     assert sum(b.size for chain in chains.values() for b in chain if not b.free) == allocator.allocated
     for chain in chains.values():
         assert chain[0].start == 0
-        for left, right in zip(chain, chain[1:], strict=False):
+        for left, right in itertools.pairwise(chain):
             assert left.start + left.size == right.start
             assert right.before is left
             assert not (left.free and right.free and left.mapped is right.mapped), "unmerged neighbours"

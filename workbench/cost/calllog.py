@@ -12,7 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.cost._trace import ALLOC, BLOCK_BYTES, ENTER, FREE, RUN, Op, Trace, round_up
-from workbench.cost.allocator import given_bytes, needed_reserved, replay
+from workbench.cost.allocator import (
+    DEFAULT_OPTIONS,
+    Allocator,
+    AllocatorOptions,
+    given_bytes,
+    needed_reserved,
+    replay,
+)
 
 OpCounts = tuple[tuple[Op, int], ...]
 """Distinct ops and how often each runs."""
@@ -30,6 +37,9 @@ class CallSummary:
     """What the caching allocator holds for them when nothing limits it, beside the inputs."""
     needed_bytes: int
     """The least that it can do with, giving cached segments back when it runs out."""
+    segments: tuple[tuple[int, ...], tuple[int, ...]]
+    """Bytes of each segment behind `reserved_bytes` and the inputs that die inside, in the order in which they are taken: (those of the
+    small pool, those of the large one). They stay cached when the call is over."""
     passes: int
     """How often the call goes through the component's weights: once per window, frame or tile that it computes apart.
     Weights that come layer by layer come this often."""
@@ -38,14 +48,16 @@ class CallSummary:
     ops: OpCounts
 
     @classmethod
-    def of(cls, trace: Trace) -> CallSummary:
-        """Summarises a call's trace."""
-        reserved, given = replay(trace).peak_reserved, given_bytes(trace)
+    def of(cls, trace: Trace, options: AllocatorOptions = DEFAULT_OPTIONS) -> CallSummary:
+        """Summarises a call's trace, with the allocator under these options."""
+        allocator = replay(trace, Allocator(options=options))
+        reserved, given = allocator.peak_reserved, given_bytes(trace)
         return cls(
             name=trace.name,
             peak_bytes=trace.peak(),
             reserved_bytes=reserved - given,
-            needed_bytes=needed_reserved(trace, reserved) - given,
+            needed_bytes=needed_reserved(trace, reserved, options) - given,
+            segments=allocator.segments(),
             passes=trace.passes(),
             binds=trace.argpeak(),
             ops=tuple(trace.op_counts().items()),
@@ -56,6 +68,7 @@ class CallSummary:
         return {
             **{k: getattr(self, k) for k in _NUMBERS},
             "binds": list(self.binds),
+            "segments": [list(pool) for pool in self.segments],
             "ops": ops_to_json(self.ops),
         }
 
@@ -63,7 +76,13 @@ class CallSummary:
     def from_json(cls, data: Mapping[str, Any]) -> CallSummary:
         """The inverse of `to_json`."""
         path, op = data["binds"]
-        return cls(**{k: data[k] for k in _NUMBERS}, binds=(path, op), ops=ops_from_json(data["ops"]))
+        small, large = (tuple(pool) for pool in data["segments"])
+        return cls(
+            **{k: data[k] for k in _NUMBERS},
+            binds=(path, op),
+            segments=(small, large),
+            ops=ops_from_json(data["ops"]),
+        )
 
 
 _NUMBERS = ("name", "peak_bytes", "reserved_bytes", "needed_bytes", "passes")

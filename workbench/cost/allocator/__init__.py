@@ -13,6 +13,7 @@ from workbench.cost.allocator._blocks import SMALL_SEGMENT_BYTES as SMALL_SEGMEN
 from workbench.cost.allocator._blocks import Block as Block
 from workbench.cost.allocator._blocks import OutOfMemory as OutOfMemory
 from workbench.cost.allocator._options import DEFAULT_OPTIONS as DEFAULT_OPTIONS
+from workbench.cost.allocator._options import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
 from workbench.cost.allocator._options import AllocatorOptions as AllocatorOptions
 from workbench.cost.allocator._replay import given_bytes as given_bytes
 from workbench.cost.allocator._replay import needed_reserved as needed_reserved

@@ -87,6 +87,19 @@ class Allocator:
         block.free = True
         self._cache(block)
 
+    def segments(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Bytes of every segment that it holds, (small pools', large pools'), in the order in which they were taken."""
+        small, large = (
+            sorted(
+                (n, held)
+                for (_, small), pool in self._pools.items()
+                if small is is_small
+                for n, held in pool.segments.items()
+            )
+            for is_small in (True, False)
+        )
+        return tuple(held for _, held in small), tuple(held for _, held in large)
+
     def release_cached(self) -> None:
         """Gives everything that is wholly free back to the device (`torch.cuda.empty_cache`): segments, or pages of expandable ones."""
         for pool in self._in_order():
@@ -160,19 +173,21 @@ class Allocator:
             return None
         if self._is_expandable:
             return self._expanded(size, pool)
-        self._reserve(wanted)
         self._segments += 1
+        self._reserve(wanted, pool, self._segments)
         return Block(self._segments, 0, wanted, pool)
 
     def _has(self, num_bytes: int) -> bool:
         return self.limit is None or self.reserved + num_bytes <= self.limit
 
-    def _reserve(self, num_bytes: int) -> None:
+    def _reserve(self, num_bytes: int, pool: Pool, segment: int) -> None:
+        pool.segments[segment] = pool.segments.get(segment, 0) + num_bytes
         self.reserved += num_bytes
         self.peak_reserved = max(self.peak_reserved, self.reserved)
 
     def _give_back(self, block: Block) -> None:
         block.pool.take(block)
+        del block.pool.segments[block.segment]
         self.reserved -= block.size
 
     def _in_order(self) -> Iterator[Pool]:
@@ -263,7 +278,7 @@ class Allocator:
         mapped = round_up(size, pool.page_bytes)
         if not self.is_fraction and not self._has(mapped):
             return False
-        self._reserve(mapped)
+        self._reserve(mapped, pool, space.segment)
         pool.take(space)
         if mapped < space.size:
             pool.put(_cut(space, mapped))
@@ -284,6 +299,7 @@ class Allocator:
             head, block = block, _cut(block, begin - block.start)
             pool.put(head)
         self.reserved -= block.size
+        pool.segments[block.segment] -= block.size
         block.mapped = False
         self._cache(block)
 

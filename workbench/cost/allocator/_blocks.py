@@ -69,6 +69,8 @@ class Pool:
     unmapped: list[Block] = field(default_factory=list)
     """Address space without memory, by address."""
     searches: int = 0
+    segments: dict[int, int] = field(default_factory=dict)
+    """Bytes on the device of each segment, by its number."""
 
     @property
     def page_bytes(self) -> int:
