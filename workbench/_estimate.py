@@ -26,6 +26,7 @@ from workbench.cost import (
     price,
     versions,
 )
+from workbench.cost._cached import Sequences
 from workbench.cost.allocator import AllocatorOptions
 from workbench.devices import Device, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
@@ -93,6 +94,7 @@ class Predictor:
         self._summaries: dict[tuple[str, str], CallSummary] = {}
         self._weights: dict[tuple[str, str], Weights] = {}
         self._compute: dict[str, ComputeCache] = {}
+        self._sequences: dict[AllocatorOptions, Sequences] = {}
         self._rehearsing: dict[str, Rehearsing] = {}
         self._workshop: Workshop | None = None
 
@@ -116,7 +118,7 @@ class Predictor:
             device=device,
             settings=settings.to_json(),
             dtypes=settings.dtypes(self.spec),
-            price=price(log, calls, weights, residency, device, compute),
+            price=price(log, calls, weights, residency, device, compute, self._sequence(settings)),
             quality=_quality(settings),
             versions=versions(),
             notes=(
@@ -125,6 +127,10 @@ class Predictor:
                 *settings.notes(self.spec, device),
             ),
         )
+
+    def _sequence(self, settings: Settings) -> Sequences:
+        options = settings.allocator_options()
+        return self._sequences.setdefault(options, Sequences(options))
 
     # --- what is known ----------------------------------------------------------------------------------------------
 

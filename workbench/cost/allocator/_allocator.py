@@ -47,9 +47,12 @@ class Allocator:
     is_fraction: bool = False
     """Whether the limit was set with `set_per_process_memory_fraction`. It is then held against a whole new segment, even where an
     expandable one needs only some pages; and the garbage collection threshold is a share of it."""
+    requests: list[int] | None = None
+    """If a list, what is asked of the large pools is noted there: bytes, or `-1 - k` where the k-th of these requests is freed."""
     reserved: int = 0
     allocated: int = 0
     peak_reserved: int = 0
+    _num_requests: int = 0
     _segments: int = 0
     _pools: dict[tuple[int, bool], Pool] = field(default_factory=dict)
     _most: int | None = field(init=False)
@@ -79,26 +82,24 @@ class Allocator:
             pool.put(_cut(block, size))
         block.free = False
         self.allocated += block.size
+        if self.requests is not None and not is_small:
+            self.requests.append(num_bytes)
+            block.request = self._num_requests
+            self._num_requests += 1
         return block
 
     def free(self, block: Block) -> None:
         """Takes a block back and merges it with free neighbours."""
         self.allocated -= block.size
+        if self.requests is not None and not block.pool.is_small:
+            self.requests.append(-1 - block.request)
         block.free = True
         self._cache(block)
 
-    def segments(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Bytes of every segment that it holds, (small pools', large pools'), in the order in which they were taken."""
-        small, large = (
-            sorted(
-                (n, held)
-                for (_, small), pool in self._pools.items()
-                if small is is_small
-                for n, held in pool.segments.items()
-            )
-            for is_small in (True, False)
-        )
-        return tuple(held for _, held in small), tuple(held for _, held in large)
+    @property
+    def small_bytes(self) -> int:
+        """What the small pools hold."""
+        return sum(sum(pool.segments.values()) for pool in self._pools.values() if pool.is_small)
 
     def release_cached(self) -> None:
         """Gives everything that is wholly free back to the device (`torch.cuda.empty_cache`): segments, or pages of expandable ones."""

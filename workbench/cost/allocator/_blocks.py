@@ -40,6 +40,8 @@ class Block:
     """Whether memory is behind it; always, outside of expandable segments."""
     before: Block | None = None
     after: Block | None = None
+    request: int = 0
+    """Which of the noted requests it serves."""
     cached_at: int = 0
     """How many searches its pool had seen when it was last put there."""
 
