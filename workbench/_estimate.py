@@ -26,6 +26,8 @@ from workbench.cost import (
     price,
     versions,
 )
+from workbench.cost._cached import Sequences
+from workbench.cost.allocator import AllocatorOptions
 from workbench.devices import Device, rates_of, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
 from workbench.techniques import Settings
@@ -92,6 +94,7 @@ class Predictor:
         self._summaries: dict[tuple[str, str], CallSummary] = {}
         self._weights: dict[tuple[str, str], Weights] = {}
         self._compute: dict[str, ComputeCache] = {}
+        self._sequences: dict[AllocatorOptions, Sequences] = {}
         self._rehearsing: dict[str, Rehearsing] = {}
         self._workshop: Workshop | None = None
 
@@ -115,7 +118,7 @@ class Predictor:
             device=device,
             settings=settings.to_json(),
             dtypes=settings.dtypes(self.spec),
-            price=price(log, calls, weights, residency, device, compute),
+            price=price(log, calls, weights, residency, device, compute, self._sequence(settings)),
             quality=_quality(settings),
             versions=versions(),
             notes=(
@@ -124,6 +127,10 @@ class Predictor:
                 *settings.notes(self.spec, device),
             ),
         )
+
+    def _sequence(self, settings: Settings) -> Sequences:
+        options = settings.allocator_options()
+        return self._sequences.setdefault(options, Sequences(options))
 
     # --- what is known ----------------------------------------------------------------------------------------------
 
@@ -143,13 +150,15 @@ class Predictor:
     def summary(self, settings: Settings, component: str, call: str, kernel: str) -> CallSummary:
         """What one call costs under the techniques that rewrite its component."""
         part = settings.rewriting(self.spec, component)
-        name = f"{call}|{part.canonical()}|{kernel}"
+        options = settings.allocator_options()
+        name = f"{call}|{part.canonical()}|{kernel}|{options.conf()}"
         if (component, name) not in self._summaries:
             key = {
                 "component": self._component_key(component),
                 "call": call,
                 "settings": part.to_json(),
                 "kernel": kernel,
+                **_conf(options),
             }
             known = self.store.get("call", key)
             if known is None:
@@ -166,19 +175,25 @@ class Predictor:
         """A call's summary as JSON, or the sentence that refuses the techniques, which is kept like one: it took as long to find."""
         rehearsed = self._rehearsed(settings.changing_calls())
         try:
-            return rehearsed.summary(part, component, call, kernel).to_json()
+            return rehearsed.summary(part, component, call, kernel, settings.allocator_options()).to_json()
         except SettingsError as error:
             return {"refused": str(error)}
 
     def weights(self, settings: Settings, component: str) -> Weights:
         """What a component's weights take under the techniques that rewrite it."""
         part = settings.rewriting(self.spec, component)
-        name = part.canonical()
+        options = settings.allocator_options()
+        name = f"{part.canonical()}|{options.conf()}"
         if (component, name) not in self._weights:
-            key = {"component": self._component_key(component), "settings": part.to_json()}
+            key = {
+                "component": self._component_key(component),
+                "settings": part.to_json(),
+                **_conf(options),
+            }
             known = self.store.get("weights", key)
             if known is None:
-                known = self._rehearsed(settings.changing_calls()).weights(part, component).to_json()
+                rehearsed = self._rehearsed(settings.changing_calls())
+                known = rehearsed.weights(part, component, options).to_json()
                 self.store.put("weights", key, known)
             self._weights[component, name] = Weights.from_json(known)
         return self._weights[component, name]
@@ -226,6 +241,11 @@ class Predictor:
     def _component_key(self, component: str) -> list[Any]:
         part = self.spec.component(component)
         return [part.class_name, dict(part.config), part.dtype]
+
+
+def _conf(options: AllocatorOptions) -> dict[str, str]:
+    """What a key says of the allocator: nothing where it is as ever."""
+    return {"allocator": options.conf()} if options.conf() else {}
 
 
 def _made_instead(log: CallLog, workload: Workload) -> tuple[str, ...]:

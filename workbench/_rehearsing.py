@@ -16,6 +16,7 @@ from workbench.cost._calls import Call
 from workbench.cost._kernels import dtype_name
 from workbench.cost._memo import Memo
 from workbench.cost._trace import Trace
+from workbench.cost.allocator import DEFAULT_OPTIONS, AllocatorOptions
 from workbench.cost.calllog import call_name
 from workbench.cost.rehearsal import Target, rehearse, retrace
 from workbench.cost.weigh import weigh
@@ -31,7 +32,7 @@ class Workshop:
         self.spec, self.workload = spec, workload
         self.memo = Memo()
         self.traces: dict[tuple[str, str, str], Trace] = {}
-        self.weights: dict[tuple[str, str], Weights] = {}
+        self.weights: dict[tuple[str, str, AllocatorOptions], Weights] = {}
 
     @functools.cached_property
     def pipe(self) -> Any:
@@ -92,9 +93,16 @@ class Rehearsing:
         trace, calls = self.run
         return trace, {ident: call_key(call) for ident, call in calls.items()}
 
-    def summary(self, settings: Settings, component: str, key: str, kernel: str) -> CallSummary:
-        """A call under the techniques that rewrite its component, with the target's attention kernel."""
-        return CallSummary.of(self.trace(settings, component, key, kernel))
+    def summary(
+        self,
+        settings: Settings,
+        component: str,
+        key: str,
+        kernel: str,
+        options: AllocatorOptions = DEFAULT_OPTIONS,
+    ) -> CallSummary:
+        """A call under the techniques that rewrite its component, with the target's attention kernel and the allocator's options."""
+        return CallSummary.of(self.trace(settings, component, key, kernel), options)
 
     def trace(self, settings: Settings, component: str, key: str, kernel: str) -> Trace:
         """The trace behind `summary`; the component is weighed in passing, while the techniques are applied."""
@@ -108,19 +116,21 @@ class Rehearsing:
         target, traces = Target(_kind(kernel), kernel), self._workshop.traces
         with self._workshop.under(settings):
             module = getattr(self.pipe, component)
-            self._workshop.weights[settings.canonical(), component] = weigh(module)
+            self._workshop.weights[settings.canonical(), component, DEFAULT_OPTIONS] = weigh(module)
             for key, owner in self.log.keys().items():
                 name = (settings.canonical(), key, kernel)
                 if owner == component and name not in traces:
                     with refusing(settings, self.pipe):
                         traces[name] = retrace(self.calls[key], module, target, self._workshop.memo)
 
-    def weights(self, settings: Settings, component: str) -> Weights:
-        """A component's weights under the techniques that rewrite it."""
-        name = (settings.canonical(), component)
+    def weights(
+        self, settings: Settings, component: str, options: AllocatorOptions = DEFAULT_OPTIONS
+    ) -> Weights:
+        """A component's weights under the techniques that rewrite it, with the allocator's options."""
+        name = (settings.canonical(), component, options)
         if name not in self._workshop.weights:
             with self._workshop.under(settings):
-                self._workshop.weights[name] = weigh(getattr(self.pipe, component))
+                self._workshop.weights[name] = weigh(getattr(self.pipe, component), options)
         return self._workshop.weights[name]
 
 

@@ -7,6 +7,7 @@ import pytest
 from workbench.techniques import (
     ALL,
     AbstractTechnique,
+    Allocator,
     Attention,
     Cache,
     Cfg,
@@ -31,6 +32,9 @@ def both(kind: str) -> Quantization:
 
 
 INSTANCES: tuple[AbstractTechnique, ...] = (
+    Allocator(),
+    Allocator(expandable_segments=True),
+    Allocator(max_split_size_mb=128, garbage_collection_threshold=0.8),
     Dtype(components={"transformer": "bf16"}),
     Dtype(components={"vae": "bf16", "text_encoder": "fp16"}),
     both("int8wo"),

@@ -50,6 +50,7 @@ def test_with_sets_and_takes_out_one_technique():
 
 def test_ids_are_a_contract():
     assert ORDER == (
+        "allocator",
         "dtype",
         "quantization",
         "attention",
@@ -142,7 +143,7 @@ def test_wrong_settings_get_a_sentence(value, message):
 UNKNOWN_NAMES = [
     (
         {"ofload": {"mode": "model"}},
-        f"unknown technique 'ofload': did you mean offload? (all: {', '.join(ORDER)})",
+        f"unknown technique 'ofload': did you mean offload, allocator? (all: {', '.join(ORDER)})",
     ),
     (
         {"offload": {"mode": "model", "blocks": 2}},

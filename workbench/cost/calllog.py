@@ -12,7 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workbench.cost._trace import ALLOC, BLOCK_BYTES, ENTER, FREE, RUN, Op, Trace, round_up
-from workbench.cost.allocator import given_bytes, needed_reserved, replay
+from workbench.cost.allocator import (
+    DEFAULT_OPTIONS,
+    Allocator,
+    AllocatorOptions,
+    given_bytes,
+    needed_reserved,
+    replay,
+)
 
 OpCounts = tuple[tuple[Op, int], ...]
 """Distinct ops and how often each runs."""
@@ -30,6 +37,13 @@ class CallSummary:
     """What the caching allocator holds for them when nothing limits it, beside the inputs."""
     needed_bytes: int
     """The least that it can do with, giving cached segments back when it runs out."""
+    given_bytes: int
+    """The inputs that die inside (features that the call replaces); part of `requests`, not of the bytes above."""
+    small_bytes: int
+    """The part of `reserved_bytes` that the small pool holds."""
+    requests: tuple[int, ...]
+    """What is asked of the large pool, in order: bytes, or `-1 - k` where the k-th of these requests is freed. What is never freed are
+    the outputs. Repeated insides are left out as in `replay`. A later call meets the cache that this leaves (`_cached.py`)."""
     passes: int
     """How often the call goes through the component's weights: once per window, frame or tile that it computes apart.
     Weights that come layer by layer come this often."""
@@ -38,14 +52,19 @@ class CallSummary:
     ops: OpCounts
 
     @classmethod
-    def of(cls, trace: Trace) -> CallSummary:
-        """Summarises a call's trace."""
-        reserved, given = replay(trace).peak_reserved, given_bytes(trace)
+    def of(cls, trace: Trace, options: AllocatorOptions = DEFAULT_OPTIONS) -> CallSummary:
+        """Summarises a call's trace, with the allocator under these options."""
+        allocator = replay(trace, Allocator(options=options, requests=[]))
+        reserved, given = allocator.peak_reserved, given_bytes(trace)
+        assert allocator.requests is not None
         return cls(
             name=trace.name,
             peak_bytes=trace.peak(),
             reserved_bytes=reserved - given,
-            needed_bytes=needed_reserved(trace, reserved) - given,
+            needed_bytes=needed_reserved(trace, reserved, options) - given,
+            given_bytes=given,
+            small_bytes=allocator.small_bytes,
+            requests=tuple(allocator.requests),
             passes=trace.passes(),
             binds=trace.argpeak(),
             ops=tuple(trace.op_counts().items()),
@@ -56,6 +75,7 @@ class CallSummary:
         return {
             **{k: getattr(self, k) for k in _NUMBERS},
             "binds": list(self.binds),
+            "requests": list(self.requests),
             "ops": ops_to_json(self.ops),
         }
 
@@ -63,10 +83,23 @@ class CallSummary:
     def from_json(cls, data: Mapping[str, Any]) -> CallSummary:
         """The inverse of `to_json`."""
         path, op = data["binds"]
-        return cls(**{k: data[k] for k in _NUMBERS}, binds=(path, op), ops=ops_from_json(data["ops"]))
+        return cls(
+            **{k: data[k] for k in _NUMBERS},
+            binds=(path, op),
+            requests=tuple(data["requests"]),
+            ops=ops_from_json(data["ops"]),
+        )
 
 
-_NUMBERS = ("name", "peak_bytes", "reserved_bytes", "needed_bytes", "passes")
+_NUMBERS = (
+    "name",
+    "peak_bytes",
+    "reserved_bytes",
+    "needed_bytes",
+    "passes",
+    "given_bytes",
+    "small_bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import ge
 
 from workbench._units import GIB, MIB
 from workbench.cost._band import band
+from workbench.cost._cached import Cached, Sequences
 from workbench.cost._trace import round_up
 from workbench.cost.calllog import CallLog, CallSummary, Stage, StageCall
 from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
@@ -35,6 +38,8 @@ class StageCost:
     """Everything else that is alive at the stage's peak, workspaces included."""
     peak_allocated_bytes: int
     peak_reserved_bytes: int
+    cached_bytes: int = 0
+    """The part of it that is left over from earlier stages; short of memory, the allocator gives it back."""
     binds: str
     """What is running at the peak: module path and op."""
     seconds: float
@@ -56,8 +61,8 @@ class Price:
 
     @property
     def peak_stage(self) -> str:
-        """The stage that needs the most."""
-        return max(self.stages, key=lambda stage: stage.peak_reserved_bytes).name
+        """The stage that needs the most, what is cached of earlier ones aside."""
+        return max(self.stages, key=lambda stage: stage.peak_reserved_bytes - stage.cached_bytes).name
 
     @property
     def seconds(self) -> tuple[float, float, float]:
@@ -76,6 +81,7 @@ def price(
     residency: Residency,
     device: Device,
     compute: ComputeCache | None = None,
+    sequences: Sequences | None = None,
 ) -> Price:
     """Prices a run.
 
@@ -83,11 +89,13 @@ def price(
         calls: summary of each distinct call, by key.
         weights: weights of each component, by name.
         compute: keeps the compute time of calls between prices for one device.
+        sequences: keeps what sequences of calls reserve between prices for one set of allocator options.
     """
+    cached = Cached(sequences if sequences is not None else Sequences())
     compute = compute if compute is not None else ComputeCache(device)
     costs = []
     for stage in log.stages:
-        memory = _stage_memory(stage, calls, weights, residency, device)
+        memory = _stage_memory(stage, calls, weights, residency, device, cached)
         costs.append(_stage_time(stage, log, calls, weights, residency, device, compute, memory))
     allocated = max(stage.peak_allocated_bytes for stage in costs)
     reserved = max(stage.peak_reserved_bytes for stage in costs)
@@ -128,6 +136,7 @@ class _Memory:
     allocated: int
     reserved: int
     binds: str
+    cached: int = 0
 
 
 def _stage_memory(
@@ -136,24 +145,26 @@ def _stage_memory(
     weights: Mapping[str, Weights],
     residency: Residency,
     device: Device,
+    cached: Cached,
 ) -> _Memory:
     workspace = workspace_bytes(device)
     peak = _between_calls(stage, weights, residency)
+    most = alone = peak.reserved
     for call in stage.calls:
         summary = calls[call.key]
         held = _weights_on_gpu(call.component, weights, residency, reserved=False)
         held_reserved = _weights_on_gpu(call.component, weights, residency, reserved=True)
         activations = call.live_bytes + summary.peak_bytes + workspace
         live = round_up(call.live_bytes, 2 * MIB) + workspace
-        reserved = held_reserved + live + summary.reserved_bytes
         room = device.memory_bytes - device.context_bytes - round(MARGIN_FRACTION * (held + activations))
-        if reserved > room:  # short of memory the allocator gives cached segments back, so less will do
-            reserved = held_reserved + live + summary.needed_bytes
+        owned = residency.of(call.component), weights[call.component]
+        reserved, own = cached.reserved(call, summary, *owned, held_reserved + live, partial(ge, room))
+        most, alone = max(most, reserved), max(alone, own)
         if held + activations > peak.allocated:
             where, op = summary.binds
             binds = f"{call.component}{'.' if where else ''}{where}: {op.removeprefix('aten.')}"
-            peak = _Memory(held, activations, held + activations, max(reserved, peak.reserved), binds)
-    return peak
+            peak = _Memory(held, activations, held + activations, most, binds)
+    return replace(peak, reserved=most, cached=most - alone)
 
 
 def _between_calls(stage: Stage, weights: Mapping[str, Weights], residency: Residency) -> _Memory:
@@ -222,6 +233,7 @@ def _stage_time(
         activations_bytes=memory.activations,
         peak_allocated_bytes=memory.allocated,
         peak_reserved_bytes=memory.reserved,
+        cached_bytes=memory.cached,
         binds=memory.binds,
         seconds=seconds,
         low_s=low_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from workbench.cost._trace import round_up
-from workbench.cost.allocator import Allocator
+from workbench.cost.allocator import DEFAULT_OPTIONS, Allocator, AllocatorOptions
 from workbench.cost.residency import Weights
 
 
@@ -35,8 +35,8 @@ def own_tensors(module: nn.Module) -> list[Tensor]:
     return [t for store in (module._parameters, module._buffers) for t in store.values() if t is not None]
 
 
-def weigh(component: nn.Module) -> Weights:
-    """The weights of a component; storages that are shared (tied embeddings) count once."""
+def weigh(component: nn.Module, options: AllocatorOptions = DEFAULT_OPTIONS) -> Weights:
+    """The weights of a component, with the allocator under these options; storages that are shared (tied embeddings) count once."""
     seen: set[int] = set()
     sizes: list[int] = []
     by_module: dict[int, int] = {}
@@ -50,7 +50,7 @@ def weigh(component: nn.Module) -> Weights:
                     sizes.append(part.untyped_storage().nbytes())
                     total += round_up(sizes[-1])
         by_module[id(module)] = total
-    allocator = Allocator()
+    allocator = Allocator(options=options)
     for size in sizes:
         allocator.allocate(size)
     return Weights(

@@ -228,7 +228,19 @@ def _temporal_chunks(parameters: Mapping[str, Any]) -> str:
     return f"{words}, overlap {parameters['overlap']}" if "overlap" in parameters else words
 
 
+def _allocator(parameters: Mapping[str, Any]) -> str:
+    words = []
+    if parameters.get("expandable_segments"):
+        words.append("expandable segments")
+    if size := parameters.get("max_split_size_mb"):
+        words.append(f"blocks whole from {size} MiB on")
+    if threshold := parameters.get("garbage_collection_threshold"):
+        words.append(f"cache collected beyond {100 * threshold:g} %")
+    return SEPARATOR.join(words) or "allocator's defaults"
+
+
 _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "allocator": _allocator,
     "dtype": _dtype,
     "offload": _offload,
     "vae_tiling": _vae_tiling,

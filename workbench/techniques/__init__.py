@@ -13,6 +13,7 @@ from workbench.techniques._technique import UNKNOWN as UNKNOWN
 from workbench.techniques._technique import AbstractTechnique as AbstractTechnique
 from workbench.techniques._technique import Effect as Effect
 from workbench.techniques._technique import Handle as Handle
+from workbench.techniques.allocator import Allocator as Allocator
 from workbench.techniques.attention import Attention as Attention
 from workbench.techniques.cache import Cache as Cache
 from workbench.techniques.cfg import Cfg as Cfg
@@ -27,6 +28,7 @@ from workbench.techniques.vae_slicing import VaeSlicing as VaeSlicing
 from workbench.techniques.vae_tiling import VaeTiling as VaeTiling
 
 ALL: tuple[type[AbstractTechnique], ...] = (
+    Allocator,
     Dtype,
     Quantization,
     Attention,
@@ -42,7 +44,8 @@ ALL: tuple[type[AbstractTechnique], ...] = (
 )
 """Every technique, in the order in which they are applied, and undone backwards.
 
-Weights first, as loading would give them (dtype), then packed (quantisation), so that offloading, last, moves what is really stored.
+The allocator first, before anything is allocated. Then weights, as loading would give them (dtype), then packed (quantisation), so that
+offloading, last, moves what is really stored.
 Temporal chunks wrap the denoiser before offloading does: accelerate re-installs its hooks after every call and keeps what is below them.
 So does a cache, whose hooks sit on the blocks; a block that is skipped is still fetched. Cfg stands around the calls that a cache sees,
 so that each half of a batch has a cache of its own.

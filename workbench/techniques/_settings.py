@@ -10,6 +10,7 @@ from typing import Any
 
 from workbench._errors import SettingsError, UnknownNameError
 from workbench.cost import Residency
+from workbench.cost.allocator import DEFAULT_OPTIONS, AllocatorOptions
 from workbench.devices import Device
 from workbench.models import ModelSpec
 from workbench.techniques._technique import AbstractTechnique
@@ -126,6 +127,13 @@ class Settings:
         for technique in self.techniques:
             residency = technique.residency(model, residency)
         return residency
+
+    def allocator_options(self) -> AllocatorOptions:
+        """The options that the allocator of a prediction runs under."""
+        options = DEFAULT_OPTIONS
+        for technique in self.techniques:
+            options = technique.allocator_options(options)
+        return options
 
     def attention_kernel(self, device: Device) -> str:
         """`flash`, `efficient_sm7x` (no bf16) or `cpu`: what attention runs on wherever no technique insists on a kernel.

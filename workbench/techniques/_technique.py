@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from workbench.cost import Residency
+from workbench.cost.allocator import AllocatorOptions
 from workbench.techniques._checks import read_parameters
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ class AbstractTechnique(abc.ABC):
     def residency(self, model: ModelSpec, residency: Residency) -> Residency:
         """How it changes where weights are when; the default leaves that alone."""
         return residency
+
+    def allocator_options(self, options: AllocatorOptions) -> AllocatorOptions:
+        """How it changes the options that a prediction's allocator runs under; the default leaves them alone."""
+        return options
 
     def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
         """What a reader of a prediction should know, one sentence each."""

@@ -1,0 +1,126 @@
+"""What PyTorch's allocator holds once several calls have run, one after another.
+
+A call's segments stay cached when it is over, and the next one takes what fits of them and new segments for the rest, so a run reserves
+more than its largest call alone: how much more is a matter of sizes and order, so the calls' requests are replayed through one allocator.
+Each distinct call is replayed once; its repetitions find what it left.
+
+The cache is emptied where accelerate moves one model out and the next one in (`CpuOffload.pre_forward`, behind diffusers'
+`enable_model_cpu_offload`). Nothing else in diffusers 0.42 does so between the stages of a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from workbench.cost.allocator import DEFAULT_OPTIONS, Allocator, AllocatorOptions, Block
+from workbench.cost.calllog import CallSummary, StageCall
+from workbench.cost.residency import Placement, Weights
+
+_Call = tuple[CallSummary, int, int]
+"""A call, the bytes of the pipeline's own tensors meanwhile, and those of weights that come and go while it runs."""
+
+
+class Sequences:
+    """What sequences of calls reserve, worked out once each: a search prices the same calls thousands of times."""
+
+    def __init__(self, options: AllocatorOptions = DEFAULT_OPTIONS) -> None:
+        self.options = options
+        self._known: dict[tuple[tuple[int, int, int], ...], tuple[tuple[_Call, ...], int]] = {}
+
+    def reserved(self, calls: tuple[_Call, ...]) -> int:
+        """Bytes that are reserved once these calls have run in an allocator that was empty, beyond the pipeline's own tensors."""
+        key = tuple((id(summary), live, moving) for summary, live, moving in calls)
+        if key not in self._known:
+            held = _Replay(self.options)
+            for k, call in enumerate(calls):
+                # the calls are kept beside the answer, so that their ids cannot be given to other objects
+                self._known[key[: k + 1]] = (calls[: k + 1], held.after(*call))
+        return self._known[key][1]
+
+
+@dataclass(slots=True)
+class Cached:
+    """Goes through a run's calls in order and says what is reserved at each."""
+
+    sequences: Sequences
+    _calls: tuple[_Call, ...] = ()
+    """Those since the cache was empty."""
+    _moved: str | None = None
+    """The component that was moved in as a whole last."""
+
+    def reserved(
+        self,
+        call: StageCall,
+        summary: CallSummary,
+        placement: Placement,
+        weights: Weights,
+        beside: int,
+        fits: Callable[[int], bool],
+    ) -> tuple[int, int]:
+        """Bytes that are reserved once this call has run after those before it, and the part that it would reserve without them.
+
+        Args:
+            placement: of the component that is called.
+            weights: its weights.
+            beside: what is reserved for all weights and for the pipeline's own tensors meanwhile.
+            fits: whether the device has so many bytes for the allocator.
+        """
+        if placement.mode == "whole":
+            if self._moved not in (None, call.component):
+                self._calls = ()
+            self._moved = call.component
+        comes_and_goes = placement.mode not in ("resident", "whole")
+        moving = weights.resident_bytes(placement, reserved=True) if comes_and_goes else 0
+        self._calls = (*self._calls, (summary, call.live_bytes, moving))
+        alone = beside + summary.reserved_bytes
+        if len(self._calls) > 1:
+            together = beside - moving + self.sequences.reserved(self._calls)
+            if fits(together):
+                return together, min(alone, together)
+            self._calls = self._calls[
+                -1:
+            ]  # short of memory the allocator gives back what earlier calls have left
+        # and then what the call itself does not need any more
+        own = alone if fits(alone) else beside + summary.needed_bytes
+        return own, own
+
+
+@dataclass(slots=True)
+class _Replay:
+    options: AllocatorOptions
+    allocator: Allocator = field(init=False)
+    small_bytes: int = 0
+    outputs: list[Block] = field(default_factory=list)
+    """Of the call before: the pipeline keeps them (or what it makes of them) while the next one runs."""
+
+    def __post_init__(self) -> None:
+        self.allocator = Allocator(options=self.options)
+
+    def after(self, summary: CallSummary, live_bytes: int, moving_bytes: int) -> int:
+        allocator = self.allocator
+        if (
+            summary.given_bytes
+        ):  # the outputs of the call before, or some of them: the requests begin with them
+            self._drop_outputs()
+        kept = summary.given_bytes + sum(block.size for block in self.outputs)
+        moving = allocator.allocate(moving_bytes) if moving_bytes else None
+        live: dict[int, Block] = {}
+        num_requests = 0
+        for request in summary.requests:
+            if request >= 0:
+                live[num_requests] = allocator.allocate(request)
+                num_requests += 1
+            else:
+                allocator.free(live.pop(-1 - request))
+        if moving is not None:
+            allocator.free(moving)
+        self._drop_outputs()
+        self.outputs = list(live.values())
+        self.small_bytes = max(self.small_bytes, summary.small_bytes)
+        return allocator.reserved + self.small_bytes - min(kept, live_bytes)
+
+    def _drop_outputs(self) -> None:
+        for block in self.outputs:
+            self.allocator.free(block)
+        self.outputs = []
