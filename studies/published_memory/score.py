@@ -12,7 +12,7 @@ from published import Published
 
 from workbench._units import gib
 from workbench.cost import Cost
-from workbench.cost.price import MARGIN_FRACTION
+from workbench.cost.price import required_vram_bytes
 
 SIZES_GB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 80)
 """What cards are sold with."""
@@ -49,7 +49,7 @@ def predicted(expressed: Expressed, cost: Cost) -> Predicted:
         allocated=gib(peak.peak_allocated_bytes),
         reserved=gib(reserved),
         device=gib(device),
-        required=gib(device + MARGIN_FRACTION * peak.peak_allocated_bytes),
+        required=gib(required_vram_bytes(stages, cost.device)),
         weights=gib(max(stage.weights_bytes for stage in stages)),
         stage=peak.name,
         binds=peak.binds,
