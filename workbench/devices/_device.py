@@ -175,7 +175,7 @@ class Device:
             raise CapError(f"ram_bytes must be a positive whole number of bytes, or None, got {ram_bytes!r}")
         return dataclasses.replace(self, ram_bytes=ram_bytes)
 
-    def with_desktop(self, desktop_bytes: int) -> Device:
+    def with_desktop(self, desktop_bytes: int, *, source: str = "given by the caller") -> Device:
         """This device with that much of its memory held by the desktop and other programs.
 
         Raises:
@@ -189,7 +189,7 @@ class Device:
             raise CapError(
                 f"the desktop's {format_gib(desktop_bytes)} must be less than the {format_gib(self.memory_bytes)} of {self.name}"
             )
-        sources = {**self.sources, "desktop_bytes": "given by the caller"}
+        sources = {**self.sources, "desktop_bytes": source}
         return dataclasses.replace(self, desktop_bytes=desktop_bytes, sources=sources)
 
     def to_json(self) -> dict[str, Any]:
