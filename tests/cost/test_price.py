@@ -45,13 +45,14 @@ def test_resident_weights_are_all_there_in_every_stage(
     assert priced.peak_stage == "decode"
     margin = margin_bytes("decode", priced.peak_reserved_bytes)
     assert margin > 0
-    assert priced.required_vram_bytes == priced.peak_reserved_bytes + device.context_bytes + margin
+    besides = device.context_bytes + device.desktop_bytes
+    assert priced.required_vram_bytes == priced.peak_reserved_bytes + besides + margin
 
 
 def test_the_desktop_comes_on_top_and_more_memory_never_makes_fitting_less_likely(
     log: CallLog, calls: dict[str, CallSummary], three: dict[str, Weights], device: Device
 ) -> None:
-    bare = price(log, calls, three, Residency(), device)
+    bare = price(log, calls, three, Residency(), device.with_desktop(0))
     held = price(log, calls, three, Residency(), device.with_desktop(GIB))
     assert held.required_vram_bytes == bare.required_vram_bytes + GIB
     chances = []

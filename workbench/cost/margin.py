@@ -32,6 +32,12 @@ MIN_OWN: Final = 9
 KINDS: Final = ("denoiser", "autoencoder", "text_encoder", "weights")
 METRICS: Final = ("allocated", "reserved")
 
+_WORDS: Final = {
+    "denoiser": "denoisers",
+    "autoencoder": "autoencoders",
+    "text_encoder": "text encoders",
+    "weights": "weights",
+}
 _KIND_OF_STAGE: Final = {
     "text_encode": "text_encoder",
     "image_encode": "autoencoder",
@@ -158,11 +164,12 @@ class Residuals:
         enough = next((step for step in steps if step.probability >= probability), None)
         if enough is not None:
             return Margin(fraction=max(0.0, enough.fraction), probability=probability, basis=self.basis(kind))
+        needed = math.ceil(probability / (1 - probability) - 1e-9)
         worst, supported = (max(0.0, steps[-1].fraction), steps[-1].probability) if steps else (0.0, 0.0)
         return Margin(
             fraction=worst + RESERVE_FRACTION,
             probability=supported,
-            basis=f"{self.basis(kind)}, plus a reserve of {RESERVE_FRACTION:.0%}",
+            basis=f"{self.basis(kind)}; {100 * RESERVE_FRACTION:g} % in reserve, since {probability:g} takes {needed} of them",
         )
 
     def fit_probability(self, kind: str, slack_bytes: int, predicted_bytes: int) -> float:
@@ -175,15 +182,20 @@ class Residuals:
         return enough
 
     def basis(self, kind: str) -> str:
-        """`"31 measured peaks of 9 networks, of which 11 of autoencoders; worst under-prediction 1.2 %"`."""
+        """`"31 measured peaks of 9 networks, 11 of them of autoencoders; worst under-prediction 1.2 %"`."""
         pool = self.counted
-        own = [row for row in pool if row.kind == kind]
         if not pool:
             return "no measurement"
-        networks = len({row.model for row in pool})
+        networks = _counted(len({row.model for row in pool}), "network")
         worst = max(row.fraction for row in pool)
-        said = f"worst under-prediction {worst:.1%}" if worst > 0 else "none above its prediction"
-        return f"{len(pool)} measured peaks of {networks} networks, {len(own)} of them of this kind; {said}"
+        said = f"worst under-prediction {100 * worst:.1f} %" if worst > 0 else "none above its prediction"
+        own = sum(row.kind == kind for row in pool) or "none"
+        peaks = _counted(len(pool), "measured peak")
+        return f"{peaks} of {networks}, {own} of them of {_WORDS[kind]}; {said}"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def read(path: Path = FILE) -> Residuals:
@@ -220,6 +232,11 @@ def known() -> Residuals:
 def stage_margin(stage: str) -> Margin:
     """What a plan leaves free on top of a stage's peak."""
     return known().margin(kind_of(stage))
+
+
+def stage_fit_probability(stage: str, slack_bytes: int, reserved_bytes: int) -> float:
+    """At least how likely a stage's peak needs no more than `slack_bytes` beyond what is predicted to be reserved."""
+    return known().fit_probability(kind_of(stage), slack_bytes, reserved_bytes)
 
 
 def margin_bytes(stage: str, reserved_bytes: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from workbench._units import GIB, MIB
 from workbench.cost._trace import round_up
 from workbench.cost.calllog import CallLog, CallSummary, Stage, StageCall
-from workbench.cost.margin import kind_of, known, margin_bytes
+from workbench.cost.margin import margin_bytes, stage_fit_probability
 from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
 from workbench.cost.roofline import KINDS, Seconds, compute_seconds, transfer_seconds
 from workbench.devices import Device
@@ -109,9 +109,7 @@ def fit_probability(stages: Iterable[StageCost], device: Device) -> float:
     """At least how likely the device has enough VRAM for these stages: that of the stage which is closest to its limit."""
     room = device.memory_bytes - device.context_bytes - device.desktop_bytes
     chances = (
-        known().fit_probability(
-            kind_of(stage.name), room - stage.peak_reserved_bytes, stage.peak_reserved_bytes
-        )
+        stage_fit_probability(stage.name, room - stage.peak_reserved_bytes, stage.peak_reserved_bytes)
         for stage in stages
     )
     return min(chances, default=0.0)
