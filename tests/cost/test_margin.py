@@ -96,6 +96,14 @@ def test_each_case_counts_once_with_its_worst_and_what_is_not_counted_never() ->
     assert len(found.rows) == 3
 
 
+def test_a_row_is_judged_without_its_own_case() -> None:
+    found = Residuals([row(0.5, case="a"), row(0.4, case="a", id="again"), row(0.1, case="b")])
+    assert [one.case for one in found.without("again").rows] == ["b"]
+    assert found.without("none of them").rows == found.rows
+    assert margin_bytes("denoise", 1000, found.without("a")) == 120
+    assert margin_bytes("denoise", 1000, found) == 520
+
+
 def test_a_kind_of_its_own_cases_is_judged_by_them_where_they_are_enough() -> None:
     quiet = [row(0.001, "autoencoder", case=f"a{k}") for k in range(MIN_OWN)]
     loud = [row(0.1, "denoiser", case=f"d{k}") for k in range(MIN_OWN - 1)]

@@ -118,6 +118,11 @@ class Residuals:
         """Those that count, of each case the one that was furthest above its prediction."""
         self._steps: dict[str, tuple[Step, ...]] = {}
 
+    def without(self, name: str) -> Residuals:
+        """All but the measurement of that id and everything of its cases: what is known before it was measured."""
+        cases = {row.case for row in self.rows if row.id == name}
+        return Residuals(row for row in self.rows if row.id != name and row.case not in cases)
+
     def of_kind(self, kind: str) -> tuple[Residual, ...]:
         """The cases by which a kind of peak is judged: its own where they are enough, else those of all kinds.
 
@@ -239,6 +244,7 @@ def stage_fit_probability(stage: str, slack_bytes: int, reserved_bytes: int) -> 
     return known().fit_probability(kind_of(stage), slack_bytes, reserved_bytes)
 
 
-def margin_bytes(stage: str, reserved_bytes: int) -> int:
-    """The same in bytes."""
-    return math.ceil(stage_margin(stage).fraction * reserved_bytes)
+def margin_bytes(stage: str, reserved_bytes: int, residuals: Residuals | None = None) -> int:
+    """The same in bytes; `residuals` are others than those that ship."""
+    margin = stage_margin(stage) if residuals is None else residuals.margin(kind_of(stage))
+    return math.ceil(margin.fraction * reserved_bytes)

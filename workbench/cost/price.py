@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from workbench._units import GIB, MIB
 from workbench.cost._trace import round_up
 from workbench.cost.calllog import CallLog, CallSummary, Stage, StageCall
-from workbench.cost.margin import margin_bytes, stage_fit_probability
+from workbench.cost.margin import Residuals, margin_bytes, stage_fit_probability
 from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
 from workbench.cost.roofline import KINDS, Seconds, compute_seconds, transfer_seconds
 from workbench.devices import Device
@@ -96,11 +96,18 @@ def price(
     )
 
 
-def required_vram_bytes(stages: Iterable[StageCost], device: Device) -> int:
+def required_vram_bytes(
+    stages: Iterable[StageCost], device: Device, residuals: Residuals | None = None
+) -> int:
     """What a card must have for these stages: on top of what is reserved each needs the margin of its kind, the CUDA context, and what the
-    desktop and other programs hold."""
+    desktop and other programs hold.
+
+    Args:
+        residuals: where the margins are from; None is what ships.
+    """
     needed = [
-        stage.peak_reserved_bytes + margin_bytes(stage.name, stage.peak_reserved_bytes) for stage in stages
+        stage.peak_reserved_bytes + margin_bytes(stage.name, stage.peak_reserved_bytes, residuals)
+        for stage in stages
     ]
     return max(needed, default=0) + device.context_bytes + device.desktop_bytes
 
