@@ -100,8 +100,8 @@ def test_a_row_is_judged_without_its_own_case() -> None:
     found = Residuals([row(0.5, case="a"), row(0.4, case="a", id="again"), row(0.1, case="b")])
     assert [one.case for one in found.without("again").rows] == ["b"]
     assert found.without("none of them").rows == found.rows
-    assert margin_bytes("denoise", 1000, found.without("a")) == 120
-    assert margin_bytes("denoise", 1000, found) == 520
+    assert margin_bytes("denoise", 1000, found.without("a")) == pytest.approx(120, abs=1)
+    assert margin_bytes("denoise", 1000, found) == pytest.approx(520, abs=1)
 
 
 def test_a_kind_of_its_own_cases_is_judged_by_them_where_they_are_enough() -> None:
