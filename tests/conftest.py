@@ -33,3 +33,35 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def root() -> Path:
     """The checkout, for tests that read the project's own files."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def fixed_residuals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Margins from sixty denoisers, up to 1.2 % above their predictions: what tests compare must not change with new measurements."""
+    from workbench.cost import margin
+
+    common = {
+        "study": "traced",
+        "source": "a table",
+        "versions": "torch 2.13.0",
+        "model": "a network",
+        "unit": "GiB",
+    }
+    rows = [
+        margin.Residual(
+            **common,
+            id=str(k),
+            kind="denoiser",
+            metric="reserved",
+            case=str(k),
+            not_counted="",
+            measured=10 + k * 0.002,
+            predicted=10.0,
+        )
+        for k in range(1, 61)
+    ]
+    fixed = margin.Residuals(rows)
+    monkeypatch.setattr(margin, "known", lambda: fixed)
+    margin.stage_margin.cache_clear()
+    yield
+    margin.stage_margin.cache_clear()

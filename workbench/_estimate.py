@@ -46,6 +46,7 @@ def estimate(
     *,
     vram_gb: float | None = None,
     ram_gb: float | None = None,
+    desktop_gb: float | None = None,
 ) -> Cost:
     """Predicts memory, time and quality of one configuration, without the GPU and without the weights.
 
@@ -56,13 +57,15 @@ def estimate(
         device: a card or its name; None means a typical card of `vram_gb`.
         vram_gb: a cap in GiB; with `device` it must not exceed that card's memory.
         ram_gb: host RAM in GiB; None means unlimited.
+        desktop_gb: GiB that the desktop and other programs hold on the card, within `vram_gb`; None means the card's default: 0 on
+            data-centre cards, 0.4 on those with a display, of which a `vram_gb` below a given `device` takes first what it takes away.
 
     Raises:
         InputError: something of this is wrong; the message says what, which value, and what is allowed.
     """
     if not isinstance(workload, Workload):
         workload = Workload.for_model(DEFAULT_MODEL if workload is None else workload)
-    chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
+    chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb)
     with collector_paused():
         return Predictor(workload).cost(Settings.parse(settings), chosen)
 

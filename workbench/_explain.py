@@ -30,6 +30,7 @@ def explain(
     *,
     vram_gb: float | None = None,
     ram_gb: float | None = None,
+    desktop_gb: float | None = None,
 ) -> Explanation:
     """Says what is alive at the peak of each stage, and which single change lowers the peak at the least price.
 
@@ -41,13 +42,18 @@ def explain(
         device: a card or its name; None means a typical card of `vram_gb`.
         vram_gb: a cap in GiB.
         ram_gb: host RAM in GiB; None means unlimited.
+        desktop_gb: GiB that the desktop and other programs hold on the card, within `vram_gb`; None means the card's default: 0 on
+            data-centre cards, 0.4 on those with a display, of which a `vram_gb` below a given `device` takes first what it takes away.
 
     Raises:
         InputError: something of this is wrong; the message says what, which value, and what is allowed.
     """
     if not isinstance(workload, Workload):
         workload = Workload.for_model(DEFAULT_MODEL if workload is None else workload)
-    chosen, asked = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb), Settings.parse(settings)
+    chosen, asked = (
+        resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb),
+        Settings.parse(settings),
+    )
     predictor = Predictor(workload)
     with collector_paused():
         cost = predictor.cost(asked, chosen)

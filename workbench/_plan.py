@@ -40,6 +40,7 @@ def plan(
     batch: int | None = None,
     device: Device | str | None = None,
     ram_gb: float | None = None,
+    desktop_gb: float | None = None,
     objectives: Sequence[str] = OBJECTIVES,
     max_seconds: float | None = None,
     min_quality: float | None = None,
@@ -54,6 +55,8 @@ def plan(
         model: a catalogue name, a folder with configurations, a hub id, or a pipeline in memory; the other workload values
             default to its native ones.
         ram_gb: host RAM in GiB; None means unlimited.
+        desktop_gb: GiB that the desktop and other programs hold on the card, within `vram_gb`; None means the card's default: 0 on
+            data-centre cards, 0.4 on those with a display, of which a `vram_gb` below a given `device` takes first what it takes away.
         objectives: what `best` is chosen by: `("time",)` the fastest that fits whatever it does to the output, `("quality",)` the
             closest to the un-optimised run, both (the default) the fastest among those that stay close to it.
         max_seconds: leave out what is expected to take longer.
@@ -78,7 +81,7 @@ def plan(
     workload = Workload.for_model(
         model, **{name: value for name, value in given.items() if value is not None}
     )
-    chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
+    chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb)
     predictor = Predictor(workload)
 
     def price(settings: Settings) -> Candidate:

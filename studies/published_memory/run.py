@@ -69,7 +69,7 @@ class Oracle:
         code = nullcontext() if commit is None else older.installed(self._repository, commit)  # type: ignore[arg-type]
         with collector_paused(), code:
             cost = self._known[key].cost(Settings.parse(row.settings), devices.get(row.device))
-        return predicted(row, cost)
+        return predicted(row, cost, name)
 
     def _kept(self, name: str, commit: str) -> Predicted | None:
         kept = self._then.get(name)

@@ -12,7 +12,8 @@ from published import Published
 
 from workbench._units import gib
 from workbench.cost import Cost
-from workbench.cost.price import MARGIN_FRACTION
+from workbench.cost.margin import known
+from workbench.cost.price import required_vram_bytes
 
 SIZES_GB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 80)
 """What cards are sold with."""
@@ -27,7 +28,7 @@ class Predicted:
     device: float
     """Reserved and the context: what nvidia-smi shows."""
     required: float
-    """`device` and the margin that a plan leaves."""
+    """`device`, what the desktop holds, and the margin that a plan leaves, from the residuals of all other rows."""
     weights: float
     """Most weights on the card."""
     stage: str
@@ -35,8 +36,8 @@ class Predicted:
     binds: str
 
 
-def predicted(expressed: Expressed, cost: Cost) -> Predicted:
-    """The prediction for the stages that the source measured."""
+def predicted(expressed: Expressed, cost: Cost, name: str = "") -> Predicted:
+    """The prediction for the stages that the source measured; the margin is one that the row of that name had no part in."""
     stages = [
         stage
         for stage in cost.price.stages
@@ -49,7 +50,7 @@ def predicted(expressed: Expressed, cost: Cost) -> Predicted:
         allocated=gib(peak.peak_allocated_bytes),
         reserved=gib(reserved),
         device=gib(device),
-        required=gib(device + MARGIN_FRACTION * peak.peak_allocated_bytes),
+        required=gib(required_vram_bytes(stages, cost.device, known().without(name))),
         weights=gib(max(stage.weights_bytes for stage in stages)),
         stage=peak.name,
         binds=peak.binds,

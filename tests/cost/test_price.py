@@ -7,10 +7,11 @@ import pytest
 
 from workbench.cost import CallLog, CallSummary, Placement, Residency, Weights, price
 from workbench.cost._trace import Op
+from workbench.cost.margin import margin_bytes, stage_margin
 from workbench.cost.price import (
     CUBLAS_WORKSPACE_DEFAULT_BYTES,
-    MARGIN_FRACTION,
     PROCESS_RAM_BYTES,
+    fit_probability,
 )
 from workbench.cost.roofline import KINDS, compute_seconds, transfer_seconds
 from workbench.devices import Device, get
@@ -42,12 +43,26 @@ def test_resident_weights_are_all_there_in_every_stage(
     assert decode.activations_bytes == 100 * MIB + 8 * GIB + CUBLAS_WORKSPACE_DEFAULT_BYTES
     assert priced.peak_allocated_bytes == decode.weights_bytes + decode.activations_bytes
     assert priced.peak_stage == "decode"
-    expected = (
-        priced.peak_reserved_bytes
-        + device.context_bytes
-        + round(MARGIN_FRACTION * priced.peak_allocated_bytes)
-    )
-    assert priced.required_vram_bytes == expected
+    margin = margin_bytes("decode", priced.peak_reserved_bytes)
+    assert margin > 0
+    besides = device.context_bytes + device.desktop_bytes
+    assert priced.required_vram_bytes == priced.peak_reserved_bytes + besides + margin
+
+
+def test_the_desktop_comes_on_top_and_more_memory_never_makes_fitting_less_likely(
+    log: CallLog, calls: dict[str, CallSummary], three: dict[str, Weights], device: Device
+) -> None:
+    bare = price(log, calls, three, Residency(), device.with_desktop(0))
+    held = price(log, calls, three, Residency(), device.with_desktop(GIB))
+    assert held.required_vram_bytes == bare.required_vram_bytes + GIB
+    chances = []
+    for gib in range(1, 72):
+        card = dataclasses.replace(device, memory_bytes=gib * GIB // 2 + device.context_bytes)
+        priced = price(log, calls, three, Residency(), card)
+        chances.append(fit_probability(priced.stages, card))
+        if priced.required_vram_bytes <= card.memory_bytes:
+            assert chances[-1] >= stage_margin(priced.peak_stage).probability
+    assert chances == sorted(chances) and chances[0] == 0 < chances[-1] < 1
 
 
 def test_whole_components_take_turns(

@@ -35,6 +35,47 @@ def test_a_cap_takes_first_what_the_driver_keeps_anyway() -> None:
         assert cap_bytes - capped.context_bytes == min(cap_bytes, visible_bytes) - bare_context_bytes
 
 
+def test_a_cap_takes_next_what_the_desktop_holds() -> None:
+    card = devices.get("rtx-3090")
+    visible_bytes = card.memory_bytes - card.unavailable_bytes
+    free_bytes = visible_bytes - card.desktop_bytes
+    bare_context_bytes = card.context_bytes - card.unavailable_bytes
+    assert card.desktop_bytes == 400 * MIB
+    for cap_bytes in (12 * GIB, free_bytes, free_bytes + 100 * MIB, visible_bytes + MIB, card.memory_bytes):
+        capped = card.capped(memory_bytes=cap_bytes)
+        filled = cap_bytes - capped.context_bytes - capped.desktop_bytes
+        assert filled == min(cap_bytes, free_bytes) - bare_context_bytes
+
+
+def test_the_desktop_is_a_default_of_cards_with_a_display_and_can_be_said() -> None:
+    assert devices.get("rtx-a6000").desktop_bytes == 400 * MIB
+    assert devices.get("a100-80gb").desktop_bytes == devices.get("l40s").desktop_bytes == 0
+    said = devices.resolve("l40s", desktop_gb=1.5)
+    assert said.desktop_bytes == 1.5 * GIB
+    assert said.sources["desktop_bytes"] == "given by the caller"
+    assert devices.resolve(None, vram_gb=12).desktop_bytes == 400 * MIB
+    assert devices.resolve(None, vram_gb=12, desktop_gb=0).desktop_bytes == 0
+    # a cap leaves the default's room by itself; what is said counts inside the cap
+    assert devices.resolve("rtx-4090", vram_gb=12).desktop_bytes == 0
+    assert devices.resolve("rtx-4090", vram_gb=12, desktop_gb=1).desktop_bytes == GIB
+
+
+@pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), True, "1"])
+def test_a_desktop_that_is_no_number_is_refused(bad: Any) -> None:
+    with pytest.raises(
+        CapError, match=says(f"desktop_gb must be a number of GiB of at least 0, got {bad!r}")
+    ):
+        devices.resolve("t4", desktop_gb=bad)
+
+
+def test_a_desktop_that_leaves_nothing_is_refused() -> None:
+    message = "the desktop's 16.00 GiB must be less than the 16.00 GiB of t4"
+    with pytest.raises(CapError, match=says(message)):
+        devices.resolve("t4", desktop_gb=16)
+    with pytest.raises(CapError, match="desktop_bytes must be a whole number of bytes of at least 0, got -1"):
+        devices.get("t4").with_desktop(-1)
+
+
 def test_a_cap_above_the_card_names_both() -> None:
     message = (
         "a memory cap of 16.00 GiB is above the 12.00 GiB of rtx-3060-12gb (NVIDIA GeForce RTX 3060 12 GB)"

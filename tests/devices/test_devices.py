@@ -65,6 +65,7 @@ def test_every_number_has_a_source(device: Device) -> None:
         "link_bytes_per_s",
         "context_bytes",
         "unavailable_bytes",
+        "desktop_bytes",
     }
     numbers |= {f"dense_flops.{dtype}" for dtype in device.dense_flops}
     numbers |= {f"efficiencies.{key}" for key in device.efficiencies}

@@ -23,6 +23,8 @@ from workbench.testing.fakes import exact, fake_cost, published, unknown
 
 GIB = 2**30
 
+pytestmark = pytest.mark.usefixtures("fixed_residuals")
+
 
 @pytest.mark.parametrize(
     ("settings", "words"),
@@ -143,7 +145,7 @@ def test_by_how_much_a_configuration_misses_its_caps():
     card = get("rtx-3060-12gb").with_ram(8 * GIB)
     cost = fake_cost(device=card, host_ram_gib=10)
     assert describe_missing(cost) == (
-        "0.09 GiB too much VRAM (12.09 of 12.00 GiB) and 2.00 GiB too much host RAM (10.00 of 8.00 GiB)"
+        "0.19 GiB too much VRAM (12.19 of 12.00 GiB) and 2.00 GiB too much host RAM (10.00 of 8.00 GiB)"
     )
     assert describe_missing(fake_cost(device="rtx-4090")) == ""
 

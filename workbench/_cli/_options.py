@@ -44,6 +44,14 @@ Vram = Annotated[
     ),
 ]
 Ram = Annotated[str | None, typer.Option("--ram-gb", metavar="GIB", help="Host RAM; default: not limited.")]
+Desktop = Annotated[
+    str | None,
+    typer.Option(
+        "--desktop-gb",
+        metavar="GIB",
+        help="What the desktop and other programs hold on the card; default: 0.4 with a display, 0 on data-centre cards.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Seed = Annotated[str, typer.Option(metavar="N")]
 

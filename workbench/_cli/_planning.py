@@ -12,6 +12,7 @@ from workbench._cli._app import NOTHING_FITS, app
 from workbench._cli._options import (
     AsJson,
     Batch,
+    Desktop,
     DeviceName,
     Frames,
     Guidance,
@@ -42,6 +43,7 @@ def plan(
     device: DeviceName = None,
     vram_gb: Vram = None,
     ram_gb: Ram = None,
+    desktop_gb: Desktop = None,
     objective: Annotated[
         list[str] | None,
         typer.Option(metavar="time|quality", help="What to look for, repeatable; default: both."),
@@ -73,7 +75,7 @@ def plan(
         "min_quality": number("--min-quality", min_quality),
         "trials": whole("--trials", trials),
     }
-    cap, ram, start = number("--vram-gb", vram_gb), number("--ram-gb", ram_gb), whole("--seed", seed)
+    (cap, ram, desktop), start = _memory(vram_gb, ram_gb, desktop_gb), whole("--seed", seed)
     check_folder(out)
     with working("planning", as_json):
         found = find(
@@ -81,6 +83,7 @@ def plan(
             model=model,
             device=device,
             ram_gb=ram,
+            desktop_gb=desktop,
             storage=storage,
             seed=start or 0,
             **{name: value for name, value in asked.items() if value is not None},
@@ -111,6 +114,7 @@ def estimate(
     device: DeviceName = None,
     vram_gb: Vram = None,
     ram_gb: Ram = None,
+    desktop_gb: Desktop = None,
     settings: SettingsText = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the JSON to a file.")] = None,
     as_json: AsJson = False,
@@ -119,11 +123,13 @@ def estimate(
     from workbench._estimate import estimate as predict
     from workbench.models import Workload
 
-    cap, ram = number("--vram-gb", vram_gb), number("--ram-gb", ram_gb)
+    cap, ram, desktop = _memory(vram_gb, ram_gb, desktop_gb)
     size = size_of(frames, height, width, steps, guidance, batch)
     check_folder(out)
     with working("estimating", as_json):
-        cost = predict(Workload.for_model(model, **size), settings, device, vram_gb=cap, ram_gb=ram)
+        cost = predict(
+            Workload.for_model(model, **size), settings, device, vram_gb=cap, ram_gb=ram, desktop_gb=desktop
+        )
     if out is not None:
         write(out, json.dumps(cost.to_json(), indent=2, allow_nan=False) + "\n")
     if as_json:
@@ -150,6 +156,7 @@ def explain(
     device: DeviceName = None,
     vram_gb: Vram = None,
     ram_gb: Ram = None,
+    desktop_gb: Desktop = None,
     settings: SettingsText = None,
     as_json: AsJson = False,
 ) -> int:
@@ -157,10 +164,12 @@ def explain(
     from workbench._explain import explain as find_out
     from workbench.models import Workload
 
-    cap, ram = number("--vram-gb", vram_gb), number("--ram-gb", ram_gb)
+    cap, ram, desktop = _memory(vram_gb, ram_gb, desktop_gb)
     size = size_of(frames, height, width, steps, guidance, batch)
     with working("explaining", as_json):
-        found = find_out(Workload.for_model(model, **size), settings, device, vram_gb=cap, ram_gb=ram)
+        found = find_out(
+            Workload.for_model(model, **size), settings, device, vram_gb=cap, ram_gb=ram, desktop_gb=desktop
+        )
     if as_json:
         print_json(found.to_json())
     else:
@@ -169,3 +178,9 @@ def explain(
 
         show(explanation_report(found, describe_choice(device, cap)))
     return 0
+
+
+def _memory(
+    vram_gb: str | None, ram_gb: str | None, desktop_gb: str | None
+) -> tuple[float | None, float | None, float | None]:
+    return number("--vram-gb", vram_gb), number("--ram-gb", ram_gb), number("--desktop-gb", desktop_gb)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench._units import gib
-from workbench.cost.price import Price, StageCost
+from workbench.cost.margin import stage_margin
+from workbench.cost.price import Price, StageCost, fit_probability
 from workbench.devices import Device
 from workbench.models import Workload
 
@@ -86,8 +87,24 @@ class Cost:
 
     @property
     def required_vram_bytes(self) -> int:
-        """Reserved memory, CUDA context and margin."""
+        """Reserved memory, CUDA context, what the desktop holds, and margin."""
         return self.price.required_vram_bytes
+
+    @property
+    def margin_bytes(self) -> int:
+        """What is left free for a prediction that is too low."""
+        used = self.price.peak_reserved_bytes + self.device.context_bytes + self.device.desktop_bytes
+        return self.required_vram_bytes - used
+
+    @property
+    def fit_probability(self) -> float:
+        """At least how likely the run fits the card's VRAM; `margin_basis` says by what it is judged."""
+        return fit_probability(self.price.stages, self.device)
+
+    @property
+    def margin_basis(self) -> str:
+        """Where margin and probability are from, in words."""
+        return stage_margin(self.binds.name).basis
 
     @property
     def host_ram_bytes(self) -> int:
@@ -131,6 +148,10 @@ class Cost:
                 "host_ram_gib": gib(self.host_ram_bytes),
                 "peak_stage": self.price.peak_stage,
                 "fits": self.fits,
+                "fit_probability": self.fit_probability,
+                "margin_gib": gib(self.margin_bytes),
+                "margin_basis": self.margin_basis,
+                "desktop_gib": gib(self.device.desktop_bytes),
                 "stages": [_stage_memory_json(stage) for stage in self.price.stages],
             },
             "time": {

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import ge
 
 from workbench._units import GIB, MIB
 from workbench.cost._band import band
 from workbench.cost._cached import Cached, Sequences
 from workbench.cost._trace import round_up
 from workbench.cost.calllog import CallLog, CallSummary, Stage, StageCall
+from workbench.cost.margin import Residuals, margin_bytes, stage_fit_probability
 from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
 from workbench.cost.roofline import KINDS, Seconds, compute_seconds, transfer_seconds
 from workbench.devices import Device
@@ -19,10 +19,6 @@ from workbench.devices import Device
 CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB, "cpu": 0}
 """aten/src/ATen/cuda/CUDABlas.cpp, `parseChosenWorkspaceSize`: 32 MiB from Hopper on, else `:4096:2:16:8`; none on a CPU."""
 CUBLAS_WORKSPACE_DEFAULT_BYTES = (4096 * 2 + 16 * 8) * 1024
-MARGIN_FRACTION = 0.04
-"""Required VRAM leaves this part of the peak free: the worst residual known of traced against published peaks, rounded up. Denoisers:
-3.6 % (Krea 2, against the slope that diffusers-mm 0.4.0 measured on an RTX 5090); autoencoders: 0.3 % (Qwen-Image, 17 sizes on an RTX
-4090, InvokeAI pull request 9305)."""
 PROCESS_RAM_BYTES = round(0.4 * GIB)
 """Resident memory of a Python process that has imported torch and diffusers (0.39 GB, measured: torch 2.13, CPU build)."""
 
@@ -103,14 +99,35 @@ def price(
         stages=tuple(costs),
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
-        required_vram_bytes=required_vram_bytes(reserved, allocated, device),
+        required_vram_bytes=required_vram_bytes(costs, device),
         host_ram_bytes=_host_ram(weights, residency),
     )
 
 
-def required_vram_bytes(reserved: int, allocated: int, device: Device) -> int:
-    """What a card must have for these peaks: the CUDA context and the margin come on top of what is reserved."""
-    return reserved + device.context_bytes + round(MARGIN_FRACTION * allocated)
+def required_vram_bytes(
+    stages: Iterable[StageCost], device: Device, residuals: Residuals | None = None
+) -> int:
+    """What a card must have for these stages: on top of what is reserved each needs the margin of its kind, the CUDA context, and what the
+    desktop and other programs hold.
+
+    Args:
+        residuals: where the margins are from; None is what ships.
+    """
+    needed = [
+        stage.peak_reserved_bytes + margin_bytes(stage.name, stage.peak_reserved_bytes, residuals)
+        for stage in stages
+    ]
+    return max(needed, default=0) + device.context_bytes + device.desktop_bytes
+
+
+def fit_probability(stages: Iterable[StageCost], device: Device) -> float:
+    """At least how likely the device has enough VRAM for these stages: that of the stage which is closest to its limit."""
+    room = device.memory_bytes - device.context_bytes - device.desktop_bytes
+    chances = (
+        stage_fit_probability(stage.name, room - stage.peak_reserved_bytes, stage.peak_reserved_bytes)
+        for stage in stages
+    )
+    return min(chances, default=0.0)
 
 
 class ComputeCache:
@@ -156,15 +173,21 @@ def _stage_memory(
         held_reserved = _weights_on_gpu(call.component, weights, residency, reserved=True)
         activations = call.live_bytes + summary.peak_bytes + workspace
         live = round_up(call.live_bytes, 2 * MIB) + workspace
-        room = device.memory_bytes - device.context_bytes - round(MARGIN_FRACTION * (held + activations))
         owned = residency.of(call.component), weights[call.component]
-        reserved, own = cached.reserved(call, summary, *owned, held_reserved + live, partial(ge, room))
+        fits = partial(_has_room, device, stage.name)
+        reserved, own = cached.reserved(call, summary, *owned, held_reserved + live, fits)
         most, alone = max(most, reserved), max(alone, own)
         if held + activations > peak.allocated:
             where, op = summary.binds
             binds = f"{call.component}{'.' if where else ''}{where}: {op.removeprefix('aten.')}"
             peak = _Memory(held, activations, held + activations, most, binds)
     return replace(peak, reserved=most, cached=most - alone)
+
+
+def _has_room(device: Device, stage: str, reserved: int) -> bool:
+    """Whether the device has so much for the allocator in this stage, and the margin beside it."""
+    room = device.memory_bytes - device.context_bytes - device.desktop_bytes
+    return reserved + margin_bytes(stage, reserved) <= room
 
 
 def _between_calls(stage: Stage, weights: Mapping[str, Weights], residency: Residency) -> _Memory:

@@ -13,13 +13,29 @@ from typing import Final
 
 from workbench._units import MIB
 
+# --- Desktop ----------------------------------------------------------------------------------------------------------
+# What a card that drives a display loses to it. It differs more from machine to machine than anything else here (about 500 MB more with two
+# 4K screens on GNOME, NVIDIA/open-gpu-kernel-modules#390; 1.9 GB with Steam open, of which Xorg 1.1, ValveSoftware/steam-for-linux#9516),
+# so it is a stated default: what ComfyUI keeps free for the system and other software.
+DISPLAY: Final[tuple[int, str]] = (
+    400 * MIB,
+    "assumption: what ComfyUI leaves to the system and other programs (comfy/model_management.py, EXTRA_RESERVED_VRAM: 400 MiB, on Windows "
+    "600, and 700 from 16 GB on); say `desktop_gb` where it is known",
+)
+HEADLESS: Final[tuple[int, str]] = (
+    0,
+    "a card without a display connector; other programs on it are not counted",
+)
+
+
 # --- CUDA context -----------------------------------------------------------------------------------------------------
 # Evidence (PyTorch with lazy kernel loading, the default since CUDA 11.7): "~300MB" pytorch/pytorch#107667; "around 400MB"
 # pytorch/pytorch#109888; 426 MiB on an RTX 6000 Ada, torch 2.10+cu130, unslothai/unsloth-zoo#1053; 256 MiB on an RTX 3090,
-# torch 2.7.1+cu128, invoke-ai/InvokeAI#9413; "300MB to 400MB" on a V100, pytorch/pytorch#20532. Kernels of cuBLAS, cuDNN
+# torch 2.7.1+cu128, invoke-ai/InvokeAI#9413; "300MB to 400MB" on a V100, pytorch/pytorch#20532; 274 MiB with one kernel, where loading all
+# of them takes 636, pytorch/pytorch#86509 (which made lazy loading the default). Kernels of cuBLAS, cuDNN
 # and attention that load on first use come on top, hence values above the bare context.
 _CONTEXT_SOURCE: Final = (
-    "assumption: bare CUDA context (256-426 MiB: pytorch#107667, #109888, #20532, unsloth-zoo#1053, InvokeAI#9413) "
+    "assumption: bare CUDA context (256-426 MiB: pytorch#107667, #109888, #20532, #86509, unsloth-zoo#1053, InvokeAI#9413) "
     "plus kernels loaded on first use"
 )
 _MORE_SMS_SOURCE: Final = (

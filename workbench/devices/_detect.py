@@ -8,6 +8,7 @@ from typing import Final
 
 from workbench.devices._catalogue import get
 from workbench.devices._device import Device
+from workbench.devices._in_use import in_use_bytes
 
 # The names are CUDA's. Left out on purpose, since they differ in more than the name: laptop chips, H100 PCIe and NVL,
 # V100 PCIe, MIG slices. The A100 80GB PCIe is 5 % below the SXM module in bandwidth, which is near enough for a catalogue row.
@@ -64,7 +65,9 @@ _CPU_EFFICIENCIES: Final[Mapping[str, float]] = {
 
 
 def this_machine() -> Device | None:
-    """The catalogue's row for this machine's current GPU, with this machine's RAM.
+    """The catalogue's row for this machine's current GPU, with this machine's RAM and what other programs hold of the GPU now.
+
+    The latter is what `nvidia-smi` says; where it says nothing, the row's default stands.
 
     None when PyTorch sees no CUDA device, or one that the catalogue does not know by name and memory size.
     """
@@ -79,6 +82,11 @@ def this_machine() -> Device | None:
     device = get(name)
     if not _LEAST_VISIBLE * device.memory_bytes <= properties.total_memory <= device.memory_bytes:
         return None
+    used = in_use_bytes(str(getattr(properties, "uuid", "")))  # torch before 2.5 has no uuid
+    if used is not None and used < device.memory_bytes:
+        device = device.with_desktop(
+            used, source="nvidia-smi: in use by other programs when it was looked at"
+        )
     return device.with_ram(system_ram_bytes())
 
 
@@ -107,6 +115,7 @@ def cpu() -> Device:
             "ram_bytes": "os.sysconf: SC_PHYS_PAGES x SC_PAGE_SIZE",
             "context_bytes": "a CPU has no CUDA context",
             "unavailable_bytes": "a CPU has no such part",
+            "desktop_bytes": "other programs' RAM is not looked at",
             **dict.fromkeys(rates, _CPU_SOURCE),
             **{f"efficiencies.{key}": _CPU_SOURCE for key in _CPU_EFFICIENCIES},
         },

@@ -65,6 +65,10 @@ class Device:
     unavailable_bytes: int = 0
     """The part of `context_bytes` that the driver and ECC keep: memory as sold minus what CUDA reports as total."""
 
+    desktop_bytes: int = 0
+    """What the desktop and other programs hold of the memory while a run goes on: a default of the catalogue, a measurement of this machine
+    (`this_machine`), or the caller's word (`with_desktop`)."""
+
     efficiencies: Mapping[str, float] = field(hash=False)
     """Fractions of the theoretical rates that are reached, 0 to 1, for `matmul`, `attention`, `conv` (of `dense_flops`),
     `memory` (of the bandwidth), `link_pinned` and `link_pageable` (of the link); and `launch_s`, the seconds that one
@@ -112,6 +116,7 @@ class Device:
         _check_whole(self.name, "memory_bytes", self.memory_bytes, minimum=1)
         _check_whole(self.name, "context_bytes", self.context_bytes, minimum=0)
         _check_whole(self.name, "unavailable_bytes", self.unavailable_bytes, minimum=0)
+        _check_whole(self.name, "desktop_bytes", self.desktop_bytes, minimum=0)
         if self.ram_bytes is not None:
             _check_whole(self.name, "ram_bytes", self.ram_bytes, minimum=1)
         if self.unavailable_bytes > self.context_bytes:
@@ -144,8 +149,8 @@ class Device:
     def capped(self, *, memory_bytes: int) -> Device:
         """This device with less memory, as another program or `set_per_process_memory_fraction` would leave it.
 
-        The name stays. A cap takes first what the driver keeps anyway, so capping by less than `unavailable_bytes` changes
-        nothing for the user: what can be filled is min(cap, what CUDA reports as total) minus the context.
+        The name stays. A cap takes first what the driver keeps anyway, then what the desktop holds, so capping by less than both changes
+        nothing for the user: what can be filled is min(cap, what CUDA reports as total minus the desktop) minus the context.
 
         Raises:
             CapError: the cap is no positive whole number of bytes, or is above this device's memory.
@@ -159,7 +164,9 @@ class Device:
             )
         if memory_bytes == self.memory_bytes:
             return self
-        unavailable = max(0, self.unavailable_bytes - (self.memory_bytes - memory_bytes))
+        taken = self.memory_bytes - memory_bytes
+        unavailable = max(0, self.unavailable_bytes - taken)
+        desktop = max(0, self.desktop_bytes - max(0, taken - self.unavailable_bytes))
         note = (
             f"capped to {format_gib(memory_bytes)} by the caller; uncapped: {format_gib(self.memory_bytes)}"
         )
@@ -168,6 +175,7 @@ class Device:
             memory_bytes=memory_bytes,
             context_bytes=self.context_bytes - self.unavailable_bytes + unavailable,
             unavailable_bytes=unavailable,
+            desktop_bytes=desktop,
             sources={**self.sources, "memory_bytes": note},
         )
 
@@ -182,6 +190,23 @@ class Device:
         ):
             raise CapError(f"ram_bytes must be a positive whole number of bytes, or None, got {ram_bytes!r}")
         return dataclasses.replace(self, ram_bytes=ram_bytes)
+
+    def with_desktop(self, desktop_bytes: int, *, source: str = "given by the caller") -> Device:
+        """This device with that much of its memory held by the desktop and other programs.
+
+        Raises:
+            CapError: `desktop_bytes` is no whole number of bytes of at least 0, or nothing of the memory would be left.
+        """
+        if isinstance(desktop_bytes, bool) or not isinstance(desktop_bytes, int) or desktop_bytes < 0:
+            raise CapError(
+                f"desktop_bytes must be a whole number of bytes of at least 0, got {desktop_bytes!r}"
+            )
+        if desktop_bytes >= self.memory_bytes:
+            raise CapError(
+                f"the desktop's {format_gib(desktop_bytes)} must be less than the {format_gib(self.memory_bytes)} of {self.name}"
+            )
+        sources = {**self.sources, "desktop_bytes": source}
+        return dataclasses.replace(self, desktop_bytes=desktop_bytes, sources=sources)
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain JSON values; `from_json` gives an equal device back."""
@@ -207,7 +232,10 @@ class Device:
             raise InputError(f"a device's JSON must be of format 1 or {FORMAT}, got {data['format']!r}")
         data = {name: value for name, value in data.items() if name != "format"}
         known = [item.name for item in dataclasses.fields(cls)]
-        optional = ("ram_bytes", "unavailable_bytes", "basis", "tables", "band", "rent_usd_per_hour")
+        optional = (
+            *("ram_bytes", "unavailable_bytes", "desktop_bytes", "basis"),
+            *("tables", "band", "rent_usd_per_hour"),
+        )
         missing = [name for name in known if name not in data and name not in optional]
         unknown = [str(name) for name in data if name not in known]
         if missing or unknown:

@@ -13,7 +13,7 @@ from typing import Final
 
 from workbench.devices._assumptions import Link
 from workbench.devices._device import Device
-from workbench.devices._rows import card
+from workbench.devices._rows import card_with_display as card
 
 _TURING: Final = "NVIDIA Turing GPU Architecture whitepaper WP-09183-001"
 _GA102: Final = "NVIDIA Ampere GA102 GPU Architecture whitepaper V2.1"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from workbench._errors import UnknownNameError
+import math
+from numbers import Real
+
+from workbench._errors import CapError, UnknownNameError
 from workbench._units import from_gib
 from workbench.devices._calibrated import calibrated
 from workbench.devices._catalogue import get
@@ -15,7 +18,11 @@ DEFAULT_VRAM_GB = 12.0
 
 
 def resolve(
-    device: Device | str | None = None, *, vram_gb: float | None = None, ram_gb: float | None = None
+    device: Device | str | None = None,
+    *,
+    vram_gb: float | None = None,
+    ram_gb: float | None = None,
+    desktop_gb: float | None = None,
 ) -> Device:
     """The device to plan for, with the rates that were measured on it where it was calibrated.
 
@@ -24,10 +31,12 @@ def resolve(
             typical card of `vram_gb`.
         vram_gb: the cap in GiB; None means all of the card.
         ram_gb: host RAM in GiB; None leaves it unlimited.
+        desktop_gb: GiB that the desktop and other programs hold, within the card's memory or the cap; None means the card's default, of
+            which a cap below the card's memory takes first what it takes away.
 
     Raises:
         UnknownNameError: no card of that name, or this machine has no GPU that the catalogue knows.
-        CapError: a cap that is no positive number, or above the card's memory.
+        CapError: a cap that is no positive number, or above the card's memory; a desktop that leaves nothing.
     """
     if device is None:
         chosen = calibrated(typical(DEFAULT_VRAM_GB if vram_gb is None else vram_gb))
@@ -35,6 +44,11 @@ def resolve(
         chosen = calibrated(_named(device)) if isinstance(device, str) else device
         if vram_gb is not None:
             chosen = chosen.capped(memory_bytes=from_gib(checked_cap("vram_gb", vram_gb)))
+    if desktop_gb is not None:
+        number = isinstance(desktop_gb, Real) and not isinstance(desktop_gb, bool)
+        if not number or not math.isfinite(desktop_gb) or desktop_gb < 0:
+            raise CapError(f"desktop_gb must be a number of GiB of at least 0, got {desktop_gb!r}")
+        chosen = chosen.with_desktop(from_gib(float(desktop_gb)))
     if ram_gb is None:
         return chosen
     return chosen.with_ram(from_gib(checked_cap("ram_gb", ram_gb)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from workbench._units import GIB, MIB
-from workbench.devices._assumptions import CONTEXTS, Link, efficiencies
+from workbench.devices._assumptions import CONTEXTS, DISPLAY, HEADLESS, Link, efficiencies
 from workbench.devices._device import Device
 
 TERA = 1e12
@@ -26,6 +27,7 @@ def card(
     source: str,
     link: Link,
     profile: str | None = None,
+    desktop: tuple[int, str] = HEADLESS,
 ) -> Device:
     """A GPU of the catalogue.
 
@@ -37,6 +39,7 @@ def card(
         tera_ops: 1e12 dense operations per second by dtype.
         source: document behind memory size, bandwidth, rates and link, and how the rates were derived.
         profile: key of the efficiencies where it is not the architecture.
+        desktop: bytes that the desktop holds, and where that is from.
     """
     memory_bytes = memory_gib * GIB
     unavailable_bytes = memory_bytes - visible_mib * MIB
@@ -57,6 +60,7 @@ def card(
         link_label=link.label,
         context_bytes=context_bytes + unavailable_bytes,
         unavailable_bytes=unavailable_bytes,
+        desktop_bytes=desktop[0],
         efficiencies={key: value for key, (value, _) in fractions.items()},
         sources={
             "compute_capability": "developer.nvidia.com/cuda-gpus",
@@ -66,6 +70,11 @@ def card(
             "link_bytes_per_s": f"{source}; lanes x transfer rate x 128/130 / 8 bits",
             "context_bytes": f"{context_source}; plus unavailable_bytes",
             "unavailable_bytes": unavailable_source,
+            "desktop_bytes": desktop[1],
             **{f"efficiencies.{key}": text for key, (_, text) in fractions.items()},
         },
     )
+
+
+card_with_display = functools.partial(card, desktop=DISPLAY)
+"""A card that people put a screen on."""

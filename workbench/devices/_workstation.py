@@ -6,7 +6,7 @@ from typing import Final
 
 from workbench.devices._assumptions import Link
 from workbench.devices._device import Device
-from workbench.devices._rows import card
+from workbench.devices._rows import card_with_display as card
 
 CARDS: Final[tuple[Device, ...]] = (
     card(

@@ -26,7 +26,7 @@ def explanation_report(found: Explanation, choice: str = "") -> Report:
         lines=header(found.cost, choice),
         verdict=verdict(found.cost),
         is_good=found.cost.fits,
-        sections=(_stages(found), _alive(found.peak), _changes(found)),
+        sections=(_stages(found), _alive(found.peak), _required(found), _changes(found)),
     )
 
 
@@ -76,6 +76,19 @@ def _alive(peak: StagePeak) -> Section:
     )
     title = f"Alive at the peak, in {describe_stage(peak.stage)}"
     return Section(title=title, lines=lines, table=Table(columns=columns, rows=rows))
+
+
+def _required(found: Explanation) -> Section:
+    """From what is allocated to what the card must have."""
+    columns = (
+        Column(title="part", is_short=True),
+        Column(title="GiB", is_number=True),
+        Column(title="what it is"),
+    )
+    rows = tuple((part.title, f"{gib(part.num_bytes):.2f}", part.why) for part in found.required())
+    return Section(
+        title="What the card must have", table=Table(columns=columns, rows=rows, marked=len(rows) - 1)
+    )
 
 
 def _changes(found: Explanation) -> Section:

@@ -8,6 +8,7 @@ from typing import Any
 
 from workbench._units import gib
 from workbench.cost import Cost
+from workbench.search._parts import peak_parts
 from workbench.techniques import Settings
 
 CATEGORIES = ("weights", "pipeline", "activations", "workspace")
@@ -72,6 +73,19 @@ class Change:
     """How far the changed settings stray from the un-optimised run (`search/caution.py`)."""
 
 
+_TITLES = {"unallocated": "allocator's extra", "context": "CUDA context"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requirement:
+    """A part of what the card must have, and why."""
+
+    name: str
+    title: str
+    num_bytes: int
+    why: str
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Explanation:
     """Why a configuration needs the memory that it needs. Shows itself as a table, in a terminal and in a notebook."""
@@ -86,9 +100,34 @@ class Explanation:
         """The fullest of all."""
         return max(self.stages, key=lambda stage: stage.num_bytes)
 
+    def required(self) -> tuple[Requirement, ...]:
+        """What the card must have, part by part, and their sum as the last."""
+        cost, device, parts = self.cost, self.cost.device, peak_parts(self.cost)
+        driver = f"{gib(device.unavailable_bytes):.2f} GiB that driver and ECC keep, and "
+        whys = {
+            "allocated": f"alive at the peak, in {cost.binds.name}",
+            "unallocated": "held by PyTorch's allocator beyond that: cached or fragmented",
+            "context": f"{driver if device.unavailable_bytes else ''}the CUDA context with its kernels",
+            "desktop": device.sources.get("desktop_bytes", ""),
+            "margin": cost.margin_basis,
+            "required": f"of {gib(device.memory_bytes):.2f} GiB on the card",
+        }
+        sizes = {
+            **parts.shown(),
+            "allocated": parts.weights_bytes + parts.activations_bytes,
+            "required": cost.required_vram_bytes,
+        }
+        return tuple(
+            Requirement(name=name, title=_TITLES.get(name, name), num_bytes=sizes[name], why=why)
+            for name, why in whys.items()
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: what `--json` prints."""
         return {
+            "required": [
+                {"part": part.name, "gib": gib(part.num_bytes), "why": part.why} for part in self.required()
+            ],
             "allocated_peak_gib": gib(self.peak.num_bytes),
             "peak_stage": self.peak.stage,
             "stages": [

@@ -113,12 +113,14 @@ def _lines(text: str) -> str:
 
 
 def _bar(bar: Bar) -> str:
-    parts = bar.parts.by_name()
+    parts, shown = bar.parts.by_name(), bar.parts.shown()
     full = max(bar.cap_bytes, bar.parts.required_bytes)
     cells = keys = ""
     for name, num_bytes in parts.items():
+        if not num_bytes:
+            continue
         style = PARTS[name]
-        label = f"{style.title} {describe_bytes(num_bytes)}"
+        label = f"{style.title} {describe_bytes(shown[name])}"
         cells += f'<span title="{escape(label)}" style="width:{100 * num_bytes / full:.2f}%;background:{style.colour}"></span>'
         keys += f'<span class="wb-key"><span class="wb-swatch" style="background:{style.colour}"></span>{escape(label)}</span>'
     cap = f'<span class="wb-cap" style="left:{100 * bar.cap_bytes / full:.2f}%" title="cap {format_gib(bar.cap_bytes)}"></span>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +29,8 @@ BAR_WIDTH = 60
 MIN_PROSE_WIDTH = 24
 """Columns that a cell of words gets at least."""
 _INDENT = 2
+_LEGEND = (("weights", "activations", "unallocated"), ("context", "desktop", "margin"))
+"""One line for what the run holds, one for what has to be there besides."""
 
 
 def render_cost(cost: Cost, choice: str = "") -> str:
@@ -156,10 +158,16 @@ def _bar(bar: Bar) -> RenderableType:
     cells.append("·" * (BAR_WIDTH - columns[-1]), style="dim")
     cap = round(bar.cap_bytes / full * BAR_WIDTH)
     line = Text.assemble("▕", cells[:cap], "▏", cells[cap:], f" {format_gib(bar.cap_bytes)}")
-    legend = Text("  ").join(
+    return Group(line, *(_legend(bar.parts.shown(), names) for names in _LEGEND))
+
+
+def _legend(parts: Mapping[str, int], names: tuple[str, ...]) -> Text:
+    """What the characters of the bar mean, in one line; a part that is nothing is left out."""
+    return Text("  ").join(
         Text.assemble(
-            (PARTS[name].character, PARTS[name].colour), f" {PARTS[name].title} {describe_bytes(num_bytes)}"
+            (PARTS[name].character, PARTS[name].colour),
+            f" {PARTS[name].title} {describe_bytes(parts[name])}",
         )
-        for name, num_bytes in parts.items()
+        for name in names
+        if parts[name]
     )
-    return Group(line, legend)

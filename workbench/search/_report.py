@@ -19,6 +19,7 @@ from workbench.search._words import (
     describe_component,
     describe_device,
     describe_effect,
+    describe_fit,
     describe_loss,
     describe_missing,
     describe_quality,
@@ -160,14 +161,19 @@ def header(cost: Cost, choice: str) -> tuple[str, ...]:
 def verdict(cost: Cost) -> str:
     expected = format_seconds(cost.total_s)
     if cost.fits:
-        needed, cap = gib(cost.required_vram_bytes), gib(cost.device.memory_bytes)
-        return f"fits: {needed:.2f} of {cap:.2f} GiB, about {expected}"
-    return f"does not fit: {describe_missing(cost)}"
+        return f"peak {format_gib(cost.price.peak_reserved_bytes)}, {describe_fit(cost)}, about {expected}"
+    return f"does not fit: {_missing(cost)}"
+
+
+def _missing(cost: Cost) -> str:
+    """What is missing; what the margin rules out and might run all the same is said."""
+    chance = describe_fit(cost)
+    return f"{describe_missing(cost)}; without the margin it {chance}" if chance else describe_missing(cost)
 
 
 def _nothing_fits(miss: Cost) -> str:
     if not miss.fits:
-        return f"nothing fits: the nearest miss needs {describe_missing(miss)}"
+        return f"nothing fits: the nearest miss needs {_missing(miss)}"
     # it fits the memory, so a limit on time or quality is what rules it out
     return f"nothing meets the limits: the nearest that fits the memory takes {format_seconds(miss.total_s)}"
 
@@ -235,18 +241,17 @@ def _unit(stages: Sequence[StageCost]) -> tuple[str, int]:
 
 def _memory(cost: Cost) -> Section:
     parts, stage = peak_parts(cost), cost.binds
-    # What is shown adds up: the margin takes the rounding, being the part that is a judgement anyway.
-    required, reserved, context = (
-        round(gib(num_bytes), 2)
-        for num_bytes in (cost.required_vram_bytes, cost.price.peak_reserved_bytes, parts.context_bytes)
-    )
+    shown = {"reserved": parts.reserved_bytes, **parts.shown()}
+    names = ("reserved", "context", "desktop", "margin")
+    besides = " + ".join(f"{name} {gib(shown[name]):.2f}" for name in names if shown[name])
+    needed, cap = gib(cost.required_vram_bytes), gib(cost.device.memory_bytes)
     ram = cost.device.ram_bytes
     limit = ", no limit given" if ram is None else f" of {gib(ram):.2f} GiB"
     return Section(
         title="Memory",
         lines=(
-            f"required {required:.2f} of {gib(cost.device.memory_bytes):.2f} GiB: reserved {reserved:.2f} "
-            f"+ context {context:.2f} + margin {max(0.0, required - reserved - context):.2f}",
+            f"required {needed:.2f} of {cap:.2f} GiB: {besides}",
+            f"{'probability and margin' if describe_fit(cost) else 'margin'} from {cost.margin_basis}",
             f"the peak is in {describe_stage(stage.name)}, at {describe_binds(stage.binds, width=200)}",
             f"host RAM {gib(cost.host_ram_bytes):.2f}{limit if ram is not None else ' GiB' + limit}",
         ),

@@ -85,12 +85,10 @@ class Evaluated:
 def _fits_elsewhere(cost: Cost) -> bool:
     """Whether the stages without the autoencoder fit, and the host RAM suffices."""
     stages = [stage for stage in cost.price.stages if stage.name not in VAE_STAGES]
-    reserved = max((stage.peak_reserved_bytes for stage in stages), default=0)
-    allocated = max((stage.peak_allocated_bytes for stage in stages), default=0)
     device = cost.device
     if device.ram_bytes is not None and cost.host_ram_bytes > device.ram_bytes:
         return False
-    return required_vram_bytes(reserved, allocated, device) <= device.memory_bytes
+    return required_vram_bytes(stages, device) <= device.memory_bytes
 
 
 def composed(space: Space) -> Iterator[Point]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -150,6 +151,13 @@ def describe_loss(cost: Cost) -> str:
     if quality.unknown:
         words.append(f"{len(quality.unknown)} unknown")
     return "\n".join(words)
+
+
+def describe_fit(cost: Cost) -> str:
+    """How likely the VRAM is enough, rounded down: `"fits 12.00 GiB with probability at least 0.98"`; empty where that is 0."""
+    chance = math.floor(100 * cost.fit_probability) / 100
+    card = format_gib(cost.device.memory_bytes)
+    return f"fits {card} with probability at least {chance:.2f}" if chance else ""
 
 
 def describe_missing(cost: Cost) -> str:

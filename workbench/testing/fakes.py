@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench._units import from_gib
 from workbench.cost import Cost, Price, Quality, QualityEffect, StageCost
+from workbench.cost.price import required_vram_bytes
 from workbench.devices import Device
 from workbench.devices import get as get_device
 from workbench.models import Workload
@@ -59,7 +60,7 @@ def fake_cost(
     workload: Workload | None = None,
     notes: Sequence[str] = (),
 ) -> Cost:
-    """A cost of round numbers; the margin is 4 % of the largest allocation, as the price's is."""
+    """A cost of round numbers, with the context, the desktop and the margin that a price has."""
     card = get_device(device) if isinstance(device, str) else device
     shares = {name: _SECONDS.get(name, 0.02) for name in stages_gib}
     stages = tuple(
@@ -72,7 +73,7 @@ def fake_cost(
         stages=stages,
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
-        required_vram_bytes=reserved + card.context_bytes + round(0.04 * allocated),
+        required_vram_bytes=required_vram_bytes(stages, card),
         host_ram_bytes=from_gib(host_ram_gib),
     )
     return Cost(

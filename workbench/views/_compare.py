@@ -98,6 +98,8 @@ def _add_memory(figure: go.Figure, info: _CompareInfo) -> None:
         f"{settings}<br>{quality}" for settings, quality in zip(info.settings, info.quality, strict=True)
     ]
     for name, values in info.parts_gib.items():
+        if not any(values):  # no desktop on a data-centre card: nothing to show, and no legend for it
+            continue
         style = PARTS[name]
         figure.add_bar(
             y=info.names,

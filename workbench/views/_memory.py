@@ -26,7 +26,7 @@ class _MemoryInfo(NamedTuple):
 
 
 def plot_memory(cost: Cost) -> go.Figure:
-    """Required memory of each stage, as weights, activations, unallocated reserve and context with margin; the cap is a line."""
+    """Required memory of each stage, as weights, activations, unallocated reserve, context, desktop and margin; the cap is a line."""
     return _figure(_info(cost))
 
 
@@ -48,6 +48,8 @@ def _info(cost: Cost) -> _MemoryInfo:
 def _figure(info: _MemoryInfo) -> go.Figure:
     figure = go.Figure()
     for name, values in info.parts_gib.items():
+        if not any(values):  # no desktop on a data-centre card: nothing to show, and no legend for it
+            continue
         style = PARTS[name]
         figure.add_bar(
             x=info.stages,
