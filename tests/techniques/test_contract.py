@@ -12,6 +12,7 @@ from workbench.techniques import (
     Cfg,
     DecodeChunks,
     Dtype,
+    FusedQkv,
     Offload,
     Quantization,
     Settings,
@@ -33,6 +34,7 @@ def both(kind: str) -> Quantization:
 INSTANCES: tuple[AbstractTechnique, ...] = (
     Dtype(components={"transformer": "bf16"}),
     Dtype(components={"vae": "bf16", "text_encoder": "fp16"}),
+    FusedQkv(),
     both("int8wo"),
     both("int8dq"),
     both("fp8wo"),
@@ -137,6 +139,7 @@ def test_json_is_canonical(technique):
 
 ALL_TOGETHER = (
     Dtype(components={"transformer": "bf16"}),
+    FusedQkv(),
     Quantization(components={"transformer": "int8wo", "text_encoder": "nf4"}),
     Attention(backend="flash"),
     VaeTiling(tile_height=32, tile_width=32, stride_height=24, stride_width=24),

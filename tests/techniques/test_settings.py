@@ -51,6 +51,7 @@ def test_with_sets_and_takes_out_one_technique():
 def test_ids_are_a_contract():
     assert ORDER == (
         "dtype",
+        "fused_qkv",
         "quantization",
         "attention",
         "vae_tiling",

@@ -241,6 +241,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "vae_attention_slicing": lambda parameters: (
         f"VAE attention {_plural(parameters.get('frames', 1), 'frame')} at a time"
     ),
+    "fused_qkv": lambda _: "fused projections",
     "quantization": _quantization,
     "attention": lambda parameters: f"{parameters.get('backend', 'native')} attention",
     "cfg": lambda parameters: f"{parameters.get('mode', 'batched')} guidance",

@@ -18,6 +18,7 @@ from workbench.techniques.cache import Cache as Cache
 from workbench.techniques.cfg import Cfg as Cfg
 from workbench.techniques.decode_chunks import DecodeChunks as DecodeChunks
 from workbench.techniques.dtype import Dtype as Dtype
+from workbench.techniques.fused_qkv import FusedQkv as FusedQkv
 from workbench.techniques.offload import Offload as Offload
 from workbench.techniques.quantization import Quantization as Quantization
 from workbench.techniques.steps import Steps as Steps
@@ -28,6 +29,7 @@ from workbench.techniques.vae_tiling import VaeTiling as VaeTiling
 
 ALL: tuple[type[AbstractTechnique], ...] = (
     Dtype,
+    FusedQkv,
     Quantization,
     Attention,
     VaeTiling,
@@ -42,7 +44,8 @@ ALL: tuple[type[AbstractTechnique], ...] = (
 )
 """Every technique, in the order in which they are applied, and undone backwards.
 
-Weights first, as loading would give them (dtype), then packed (quantisation), so that offloading, last, moves what is really stored.
+Weights first, as loading would give them (dtype), then joined (fused projections) and packed (quantisation), so that offloading, last,
+moves what is really stored.
 Temporal chunks wrap the denoiser before offloading does: accelerate re-installs its hooks after every call and keeps what is below them.
 So does a cache, whose hooks sit on the blocks; a block that is skipped is still fetched. Cfg stands around the calls that a cache sees,
 so that each half of a batch has a cache of its own.
