@@ -10,8 +10,8 @@ from workbench import devices, models
 
 DEVICES = ", ".join(devices.names())
 TECHNIQUES = (
-    "dtype, fused_qkv, quantization, attention, vae_tiling, vae_slicing, vae_attention_slicing, decode_chunks, steps, cache, cfg, "
-    "temporal_chunks, offload"
+    "dtype, fused_qkv, quantization, lora, attention, vae_tiling, vae_slicing, vae_attention_slicing, decode_chunks, steps, cache, "
+    "cfg, temporal_chunks, offload"
 )
 
 CAPS = [

@@ -13,6 +13,7 @@ from workbench.techniques import (
     DecodeChunks,
     Dtype,
     FusedQkv,
+    Lora,
     Offload,
     Quantization,
     Settings,
@@ -88,6 +89,10 @@ WITHIN_A_FRAME = VaeAttentionSlicing(frames=1)
 """For Cosmos's autoencoder alone: test_vae_attention_slicing.py."""
 
 
+ADAPTED = Lora(rank=4)
+"""A real pipeline's adapters are its user's: test_lora.py."""
+
+
 class Decoded(Toy):
     """A toy whose frames are decoded."""
 
@@ -106,7 +111,9 @@ def test_decoding_fewer_frames_at_a_time_keeps_the_contract(latte):
 
 
 def test_every_technique_has_a_row():
-    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME)} == set(ALL)
+    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME, ADAPTED)} == set(
+        ALL
+    )
 
 
 @pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)

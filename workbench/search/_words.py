@@ -243,6 +243,11 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     ),
     "fused_qkv": lambda _: "fused projections",
     "quantization": _quantization,
+    "lora": lambda parameters: (
+        f"{_plural(parameters.get('count', 1), 'LoRA')} of rank {parameters['rank']}"
+        if "rank" in parameters
+        else "LoRA"
+    ),
     "attention": lambda parameters: f"{parameters.get('backend', 'native')} attention",
     "cfg": lambda parameters: f"{parameters.get('mode', 'batched')} guidance",
     "steps": lambda parameters: _plural(parameters["count"], "step") if "count" in parameters else "steps",
