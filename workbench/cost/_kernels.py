@@ -10,6 +10,10 @@ its registry lacks. Scratch memory (`workspace_bytes`) is what a library takes f
   fp16) then needs 8.0 GiB beside the weights, where 8.01 was measured (diffusers pull request 9177, which says nothing of the card);
   without scratch memory it would be 6.0, and with the 4.0 GiB of its widest convolution 9.5. The 17 sizes above have such convolutions
   too, and stay as they are. In fp32 nothing was measured, and none is counted.
+- Memory-efficient attention in half precision with heads wider than 128 channels, as autoencoders have them: the output once more in
+  fp32 (see `_sdpa.EFFICIENT_RESIDENT_HEAD_DIM`).
+- FlashAttention: none. It splits keys among several blocks, with buffers for each, only where queries alone do not fill the card
+  (`set_params_splitkv`, flash_api.cpp: fewer than 0.8 of twice its multiprocessors), so these buffers are a few MiB at the most.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.cost._sdpa import EFFICIENT_RESIDENT_HEAD_DIM
 from workbench.cost._trace import Op
 
 DTYPE_NAMES = {
@@ -106,9 +111,11 @@ def describe(
         batch, heads, num_queries, head_dim = query.shape
         num_keys, value_dim = key.shape[2], value.shape[3]
         flops = 2 * batch * heads * num_queries * num_keys * (head_dim + value_dim)
-        return Op(
-            name, "attention", dtype, flops, read, written, (batch, heads, num_queries, num_keys, head_dim)
-        )
+        dims = (batch, heads, num_queries, num_keys, head_dim)
+        is_wide = max(head_dim, value_dim) > EFFICIENT_RESIDENT_HEAD_DIM
+        accumulates = "efficient" in base and query.dtype in _HALF and is_wide
+        workspace = 4 * batch * heads * num_queries * value_dim if accumulates else 0
+        return Op(name, "attention", dtype, flops, read, written, dims, workspace_bytes=workspace)
     if (
         base == "_safe_softmax"
     ):  # softmax, isneginf to a mask, all, and where in place (torch 2.13, attention.cpp)
