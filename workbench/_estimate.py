@@ -26,6 +26,7 @@ from workbench.cost import (
     price,
     versions,
 )
+from workbench.cost.frames import frames_ram_bytes
 from workbench.devices import Device, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
 from workbench.techniques import Settings
@@ -110,12 +111,13 @@ class Predictor:
         weights = {name: self.weights(settings, name) for name in self.spec.component_names()}
         residency = settings.residency(self.spec)
         compute = self._compute.setdefault(device.name + device.basis, ComputeCache(device))
+        frames = frames_ram_bytes(log.video, self.workload.batch, self.spec.pipeline_class)
         return Cost(
             workload=self.workload,
             device=device,
             settings=settings.to_json(),
             dtypes=settings.dtypes(self.spec),
-            price=price(log, calls, weights, residency, device, compute),
+            price=price(log, calls, weights, residency, device, compute, frames),
             quality=_quality(settings),
             versions=versions(),
             notes=(

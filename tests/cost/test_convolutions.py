@@ -1,4 +1,4 @@
-"""The scratch memory of single 3-D convolutions, against what others measured of `torch.cuda.max_memory_allocated`, to allocator rounding."""
+"""The scratch memory of single 3-D convolutions, against what others measured of `torch.cuda.max_memory_allocated`."""
 
 from __future__ import annotations
 
