@@ -28,6 +28,7 @@ from workbench.cost import (
 )
 from workbench.cost._cached import Sequences
 from workbench.cost.allocator import AllocatorOptions
+from workbench.cost.frames import frames_ram_bytes
 from workbench.devices import Device, rates_of, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
 from workbench.techniques import Settings
@@ -116,12 +117,15 @@ class Predictor:
         weights = {name: self.weights(settings, name) for name in self.spec.component_names()}
         residency = settings.residency(self.spec)
         compute = self._compute.setdefault(rates_of(device), ComputeCache(device))
+        frames = frames_ram_bytes(log.video, self.workload.batch, self.spec.pipeline_class)
         return Cost(
             workload=self.workload,
             device=device,
             settings=settings.to_json(),
             dtypes=settings.dtypes(self.spec),
-            price=price(log, calls, weights, residency, device, compute, self._sequence(settings)),
+            price=price(
+                log, calls, weights, residency, device, compute, self._sequence(settings), frames_bytes=frames
+            ),
             quality=_quality(settings),
             versions=versions(),
             notes=(

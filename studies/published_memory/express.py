@@ -147,6 +147,8 @@ def express(row: Row) -> Expressed:
     code_base = _code_base(row)
     if _has_tiles(row, code_base):
         settings["vae_tiling"] = {}
+    if "; fuse_qkv" in row["quant"]:
+        settings["fused_qkv"] = {}
     settings |= _quantization(row, spec, differs)
     settings |= _dtype(row, spec, remarks)
     settings |= _cache(row, spec, differs)
@@ -288,10 +290,8 @@ def _has_tiles(row: Row, code_base: str | None) -> bool:
 
 
 def _quantization(row: Row, spec: ModelSpec, differs: list[str]) -> dict[str, Any]:
-    text = row["quant"].strip()
+    text, _, _ = row["quant"].strip().partition("; fuse_qkv")
     names = [name for name in ("transformer", "transformer_2", "unet") if name in spec.component_names()]
-    if "fuse_qkv" in text:
-        raise Unexpressed("fused projections (a second copy of them) are no technique of ours")
     if text in (*UNSAID, "none"):
         return {}
     if "layerwise" in text:

@@ -30,6 +30,7 @@ def cases(spec: ModelSpec, clip: Workload) -> tuple[Case, ...]:
     """
     return (
         *_dtypes(spec),
+        _case("fused_qkv", "fused_qkv", {}),
         *_quantisations(spec),
         *(
             _case(f"attention {name}", "attention", {"backend": name})

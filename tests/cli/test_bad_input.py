@@ -10,8 +10,8 @@ from workbench import devices, models
 
 DEVICES = ", ".join(devices.names())
 TECHNIQUES = (
-    "allocator, dtype, quantization, attention, vae_tiling, vae_slicing, vae_attention_slicing, decode_chunks, steps, cache, cfg, "
-    "temporal_chunks, offload"
+    "allocator, dtype, fused_qkv, quantization, lora, attention, vae_tiling, vae_slicing, vae_attention_slicing, decode_chunks, "
+    "steps, cache, cfg, temporal_chunks, offload"
 )
 
 CAPS = [

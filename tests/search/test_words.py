@@ -53,6 +53,7 @@ pytestmark = pytest.mark.usefixtures("fixed_residuals")
             "int8 transformer + transformer 2 · nf4 text encoder",
         ),
         ({"dtype": {"vae": "bf16"}}, "VAE in bf16"),
+        ({"fused_qkv": {}, "lora": {"rank": 64, "count": 2}}, "fused projections · 2 LoRAs of rank 64"),
         ({"attention": {"backend": "flash"}}, "flash attention"),
         ({"cfg": {"mode": "sequential"}}, "sequential guidance"),
         ({"steps": {"count": 30}}, "30 steps"),

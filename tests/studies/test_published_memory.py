@@ -71,6 +71,12 @@ def test_words_become_settings(
     assert (said.figure.metric, said.figure.value) == (metric, value)
 
 
+def test_fused_projections_are_a_setting_beside_what_else_the_row_says(study: Any, rows: Any) -> None:
+    assert study.express.express(rows["TA002"]).settings == {"fused_qkv": {}}
+    assert set(study.express.express(rows["TA010"]).settings) == {"fused_qkv", "quantization"}
+    assert study.express.express(rows["TA002"]).matched
+
+
 def test_a_denoising_run_leaves_the_decode_out_and_a_size_by_area_is_read(study: Any, rows: Any) -> None:
     assert study.express.express(rows["DD038"]).without == ("decode",)
     clip = study.express.express(rows["DD022"]).workload
@@ -80,7 +86,6 @@ def test_a_denoising_run_leaves_the_decode_out_and_a_size_by_area_is_read(study:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("TA002", "fused projections"),
         ("W1006", "several GPUs"),
         ("W1005", "fp32 weights under autocast"),
         ("HY001", "where the weights wait is not stated"),

@@ -13,6 +13,8 @@ from workbench.techniques import (
     Cfg,
     DecodeChunks,
     Dtype,
+    FusedQkv,
+    Lora,
     Offload,
     Quantization,
     Settings,
@@ -37,6 +39,7 @@ INSTANCES: tuple[AbstractTechnique, ...] = (
     Allocator(max_split_size_mb=128, garbage_collection_threshold=0.8),
     Dtype(components={"transformer": "bf16"}),
     Dtype(components={"vae": "bf16", "text_encoder": "fp16"}),
+    FusedQkv(),
     both("int8wo"),
     both("int8dq"),
     both("fp8wo"),
@@ -90,6 +93,10 @@ WITHIN_A_FRAME = VaeAttentionSlicing(frames=1)
 """For Cosmos's autoencoder alone: test_vae_attention_slicing.py."""
 
 
+ADAPTED = Lora(rank=4)
+"""A real pipeline's adapters are its user's: test_lora.py."""
+
+
 class Decoded(Toy):
     """A toy whose frames are decoded."""
 
@@ -108,7 +115,9 @@ def test_decoding_fewer_frames_at_a_time_keeps_the_contract(latte):
 
 
 def test_every_technique_has_a_row():
-    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME)} == set(ALL)
+    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME, ADAPTED)} == set(
+        ALL
+    )
 
 
 @pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)
@@ -141,6 +150,7 @@ def test_json_is_canonical(technique):
 
 ALL_TOGETHER = (
     Dtype(components={"transformer": "bf16"}),
+    FusedQkv(),
     Quantization(components={"transformer": "int8wo", "text_encoder": "nf4"}),
     Attention(backend="flash"),
     VaeTiling(tile_height=32, tile_width=32, stride_height=24, stride_width=24),

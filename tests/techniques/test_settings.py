@@ -52,7 +52,9 @@ def test_ids_are_a_contract():
     assert ORDER == (
         "allocator",
         "dtype",
+        "fused_qkv",
         "quantization",
+        "lora",
         "attention",
         "vae_tiling",
         "vae_slicing",
@@ -143,7 +145,7 @@ def test_wrong_settings_get_a_sentence(value, message):
 UNKNOWN_NAMES = [
     (
         {"ofload": {"mode": "model"}},
-        f"unknown technique 'ofload': did you mean offload, allocator? (all: {', '.join(ORDER)})",
+        f"unknown technique 'ofload': did you mean offload, lora, allocator? (all: {', '.join(ORDER)})",
     ),
     (
         {"offload": {"mode": "model", "blocks": 2}},

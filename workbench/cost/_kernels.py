@@ -3,13 +3,19 @@
 FLOP rules are the textbook ones (2 per multiply-add), the same as torch.utils.flop_counter, extended to the attention overloads that
 its registry lacks. Scratch memory (`workspace_bytes`) is what a library takes from the caching allocator while the op runs:
 
-- cuDNN 3-D convolution: input bytes + output bytes, for its channels-last copies. Inferred from the constant residual between traced
-  and measured `max_memory_allocated` of the Qwen-Image VAE on an RTX 4090 (InvokeAI pull request 9305; 17 sizes, worst 0.30 % after
-  the rule) and in agreement with HunyuanVideo, LTX-Video and CogVideoX decodes.
+- cuDNN 3-D convolution: the bytes of input, output and filter once more, for copies with channels last. Single convolutions that others
+  measured give it to the byte: fp16 (PyTorch issue 95024), bf16 with cuDNN 9.15 on an A100 and fp32 with PyTorch 2.8 and 2.9 (issue
+  166643, at the width of Wan's decoder; tests/cost/test_convolutions.py has the sums). An older one in fp32, on an A100 in 2024, copied
+  input and filter only (issue 128947), so that less may be taken in fp32 than is counted here. In agreement with the decodes of the
+  Qwen-Image VAE (17 sizes on an RTX 4090, InvokeAI pull request 9305), HunyuanVideo, LTX-Video and CogVideoX.
 - cuDNN 2-D convolution in half precision: the same, for the same copies, up to 4 GiB. The decode of AnimateDiff (16 frames of 512x512,
   fp16) then needs 8.0 GiB beside the weights, where 8.01 was measured (diffusers pull request 9177, which says nothing of the card);
   without scratch memory it would be 6.0, and with the 4.0 GiB of its widest convolution 9.5. The 17 sizes above have such convolutions
   too, and stay as they are. In fp32 nothing was measured, and none is counted.
+- Memory-efficient attention in half precision with heads wider than 128 channels, as autoencoders have them: the output once more in
+  fp32 (see `_sdpa.EFFICIENT_RESIDENT_HEAD_DIM`).
+- FlashAttention: none. It splits keys among several blocks, with buffers for each, only where queries alone do not fill the card
+  (`set_params_splitkv`, flash_api.cpp: fewer than 0.8 of twice its multiprocessors), so these buffers are a few MiB at the most.
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.cost._sdpa import EFFICIENT_RESIDENT_HEAD_DIM
 from workbench.cost._trace import Op
 
 DTYPE_NAMES = {
@@ -106,9 +113,11 @@ def describe(
         batch, heads, num_queries, head_dim = query.shape
         num_keys, value_dim = key.shape[2], value.shape[3]
         flops = 2 * batch * heads * num_queries * num_keys * (head_dim + value_dim)
-        return Op(
-            name, "attention", dtype, flops, read, written, (batch, heads, num_queries, num_keys, head_dim)
-        )
+        dims = (batch, heads, num_queries, num_keys, head_dim)
+        is_wide = max(head_dim, value_dim) > EFFICIENT_RESIDENT_HEAD_DIM
+        accumulates = "efficient" in base and query.dtype in _HALF and is_wide
+        workspace = 4 * batch * heads * num_queries * value_dim if accumulates else 0
+        return Op(name, "attention", dtype, flops, read, written, dims, workspace_bytes=workspace)
     if (
         base == "_safe_softmax"
     ):  # softmax, isneginf to a mask, all, and where in place (torch 2.13, attention.cpp)
@@ -137,6 +146,7 @@ def _convolution(op: Op, inputs: Sequence[Tensor], out: Tensor, args: Sequence[A
     rows = math.prod(image.shape[:-1])
     dims = (positions, weight.shape[0], math.prod(weight.shape[1:]), spatial, groups, image.shape[0], rows)
     copies = touched_bytes(image) + touched_bytes(out)
+    filters = touched_bytes(weight)
     is_flat = spatial == 2 and groups == 1 and image.dtype in _HALF and copies < _MAX_COPIES_2D_BYTES
-    workspace = copies if cudnn and (spatial == 3 or is_flat) else 0
+    workspace = copies + filters if cudnn and spatial == 3 else copies if cudnn and is_flat else 0
     return replace(op, flops=2 * math.prod(dims[:3]), dims=dims, workspace_bytes=workspace)

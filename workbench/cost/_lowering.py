@@ -21,9 +21,10 @@ from torch import Tensor
 
 from workbench._errors import RehearsalError
 from workbench.cost._recorder import Recorder
+from workbench.cost._sage import sage_attention
+from workbench.cost._sdpa import cuda_kernel
 
-_HALF = (torch.float16, torch.bfloat16)
-_FLASH_MAX_HEAD_DIM = 256  # aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_head_dim_size_flash
+_DISPATCH = "diffusers.models.attention_dispatch"
 
 
 @contextlib.contextmanager
@@ -32,8 +33,7 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
 
     Args:
         target: `"cpu"` or `"cuda"`.
-        attention: the fused kernel that the target has for half precision: `"flash"`, `"efficient"`, `"efficient_sm7x"`
-            (no bf16), or `"math"`, which materialises the score matrix. Choices follow PyTorch's own rules (sdp_utils.cpp, layer_norm.cpp).
+        attention: the best kernel that a CUDA target has, one of `_sdpa.GENERATIONS`. Choices follow PyTorch's own rules.
     """
     lowering = _Lowering(recorder, target, attention)
     with contextlib.ExitStack() as stack:
@@ -47,6 +47,8 @@ def lowered(recorder: Recorder, target: str, attention: str) -> Iterator[None]:
             stack.enter_context(mock.patch("torch.rms_norm", lowering.rms_norm))
         else:
             stack.enter_context(mock.patch("torch.group_norm", lowering.group_norm))
+        if _DISPATCH in sys.modules:  # where the package is absent, diffusers has None in its place
+            stack.enter_context(mock.patch(f"{_DISPATCH}.sageattn", sage_attention(recorder, attention)))
         if "torchao" in sys.modules:
             stack.enter_context(_integer_products(target))
             stack.enter_context(
@@ -98,7 +100,8 @@ def _integer_products(target: str) -> AbstractContextManager[Any]:
 def _forced_kernel() -> str | None:
     """The one kernel that `torch.nn.attention.sdpa_kernel` allows at the moment (diffusers' backends use it); None if there is a choice."""
     allowed = {
-        "flash": torch.backends.cuda.flash_sdp_enabled() or torch.backends.cuda.cudnn_sdp_enabled(),
+        "cudnn": torch.backends.cuda.cudnn_sdp_enabled(),
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
         "efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
         "math": torch.backends.cuda.math_sdp_enabled(),
     }
@@ -140,7 +143,7 @@ class _Lowering:
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        kernel = self._kernel(query, key, value, attn_mask, enable_gqa)
+        kernel = self._kernel(query, key, value, attn_mask, causal=is_causal, gqa=enable_gqa)
         if kernel == "math":
             return _sdpa(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
@@ -153,6 +156,8 @@ class _Lowering:
             )[0]
         if kernel == "flash":
             return self._flash(query, key, value, dropout_p, is_causal, scale)
+        if kernel == "cudnn":
+            return self._cudnn(query, key, value, attn_mask)
         if attn_mask is not None:
             attn_mask = _aligned(attn_mask).expand(
                 query.shape[0], query.shape[1], query.shape[2], key.shape[2]
@@ -179,25 +184,30 @@ class _Lowering:
         )[0]
         return out[..., :head_dim] if head_dim % 8 else out
 
-    def _kernel(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, gqa: bool) -> str:
-        if query.dim() != 4 or query.shape[-1] != value.shape[-1]:
-            return "math"
-        forced = _forced_kernel()
-        if forced == "math":
+    def _cudnn(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """An output laid out as the queries are (`alloc_with_matching_layout` of attention.cu). Its logsumexp, which the meta kernel makes,
+        exists for training only; what cuDNN takes to work in is not known, and none is counted."""
+        with self.recorder.quietly():
+            order = sorted(range(4), key=lambda dim: -query.stride(dim))
+            shape = (*query.shape[:3], value.shape[3])
+            out = query.new_empty([shape[dim] for dim in order])
+            out = out.permute([order.index(dim) for dim in range(4)])
+        inputs = [query, key, value] if mask is None else [query, key, value, mask]
+        op = torch.ops.aten._scaled_dot_product_cudnn_attention.default
+        self.recorder.synthesise(op, inputs, (out,), tuple(inputs))
+        return out
+
+    def _kernel(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool, gqa: bool
+    ) -> str:
+        if self.target == "cuda":
+            forced = _forced_kernel()
+            return cuda_kernel(self.attention, query, key, value, mask, causal=causal, gqa=gqa, forced=forced)
+        if query.dim() != 4 or query.shape[-1] != value.shape[-1] or _forced_kernel() == "math":
             return "math"
         dense = all(t.stride(-1) == 1 for t in (query, key, value))  # check_last_dim_stride_equals_1_dense
-        if self.target == "cpu":  # whose kernel takes masks of 2 or 4 dimensions (check_attn_mask_shape)
-            return "cpu" if dense and (mask is None or mask.dim() in (2, 4)) else "math"
-        if forced is not None:
-            return forced
-        if not dense or (mask is not None and mask.stride(-1) != 1):
-            return "math"
-        if self.attention == "math" or (self.attention == "efficient_sm7x" and query.dtype == torch.bfloat16):
-            return "math"
-        half = query.dtype in _HALF
-        if self.attention == "flash" and half and mask is None and query.shape[-1] <= _FLASH_MAX_HEAD_DIM:
-            return "flash"
-        return "math" if gqa else "efficient"
+        # the CPU's kernel takes masks of 2 or 4 dimensions (check_attn_mask_shape)
+        return "cpu" if dense and (mask is None or mask.dim() in (2, 4)) else "math"
 
     def int4_product(self, x: Tensor, weight: Tensor, group: int, scales: Tensor) -> Tensor:
         """tinygemm's product. PyTorch 2.13 has a meta kernel for it, which fails on meta tensors (it asks for `fake_device`)."""

@@ -17,7 +17,9 @@ from workbench.cost.roofline import KINDS, Seconds, compute_seconds, transfer_se
 from workbench.devices import Device
 
 CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB, "cpu": 0}
-"""aten/src/ATen/cuda/CUDABlas.cpp, `parseChosenWorkspaceSize`: 32 MiB from Hopper on, else `:4096:2:16:8`; none on a CPU."""
+"""aten/src/ATen/cuda/CublasHandlePool.cpp, `parseChosenWorkspaceSize`: 32 MiB on compute capability 9, 10 and 12 (Blackwell since
+pull request 175344 of February 2026), else `:4096:2:16:8`; none on a CPU. One for each handle and stream: matrix products run on one
+stream, also where weights are fetched on another. cuBLASLt works in the same one (`unified_cublas_and_lt_workspaces`)."""
 CUBLAS_WORKSPACE_DEFAULT_BYTES = (4096 * 2 + 16 * 8) * 1024
 PROCESS_RAM_BYTES = round(0.4 * GIB)
 """Resident memory of a Python process that has imported torch and diffusers (0.39 GB, measured: torch 2.13, CPU build)."""
@@ -78,6 +80,8 @@ def price(
     device: Device,
     compute: ComputeCache | None = None,
     sequences: Sequences | None = None,
+    *,
+    frames_bytes: int = 0,
 ) -> Price:
     """Prices a run.
 
@@ -86,6 +90,7 @@ def price(
         weights: weights of each component, by name.
         compute: keeps the compute time of calls between prices for one device.
         sequences: keeps what sequences of calls reserve between prices for one set of allocator options.
+        frames_bytes: host RAM of the finished video's frames (`frames.frames_ram_bytes`).
     """
     cached = Cached(sequences if sequences is not None else Sequences())
     compute = compute if compute is not None else ComputeCache(device)
@@ -100,7 +105,7 @@ def price(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
         required_vram_bytes=required_vram_bytes(costs, device),
-        host_ram_bytes=_host_ram(weights, residency),
+        host_ram_bytes=_host_ram(weights, residency, frames_bytes),
     )
 
 
@@ -300,8 +305,8 @@ class _Waits:
         return (one_way * first + late) * passes, max(0.0, least - self.once.low / self.passes) * passes
 
 
-def _host_ram(weights: Mapping[str, Weights], residency: Residency) -> int:
-    """Host RAM at its highest: offloaded weights, or the largest component on its way to the GPU while loading.
+def _host_ram(weights: Mapping[str, Weights], residency: Residency, frames_bytes: int) -> int:
+    """Host RAM at its highest: offloaded weights and the finished video, or the largest component on its way to the GPU while loading.
 
     With a stream, diffusers pins a copy of every weight before the first call, while the originals are still there; with the pinned
     allocator's rounding that gives the 2.5-3 times the weights that its authors measured (diffusers pull request 13381).
@@ -312,4 +317,4 @@ def _host_ram(weights: Mapping[str, Weights], residency: Residency) -> int:
         if placement.mode != "resident":
             offloaded += held.total_bytes + (held.pinned_bytes if placement.stream else 0)
     loading = max((held.total_bytes for held in weights.values()), default=0)
-    return PROCESS_RAM_BYTES + max(offloaded, loading)
+    return PROCESS_RAM_BYTES + max(offloaded + frames_bytes, loading)

@@ -47,7 +47,7 @@ class Target:
     kind: str = "cuda"
     """`"cuda"` or `"cpu"`."""
     attention: str = "flash"
-    """`"flash"`, `"efficient"` or `"math"`: the kernel that attention in half precision gets."""
+    """The best kernel for attention that a card has: one of `_sdpa.GENERATIONS`."""
 
 
 def components_of(pipe: DiffusionPipeline) -> dict[str, nn.Module]:

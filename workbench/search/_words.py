@@ -261,7 +261,13 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "vae_attention_slicing": lambda parameters: (
         f"VAE attention {_plural(parameters.get('frames', 1), 'frame')} at a time"
     ),
+    "fused_qkv": lambda _: "fused projections",
     "quantization": _quantization,
+    "lora": lambda parameters: (
+        f"{_plural(parameters.get('count', 1), 'LoRA')} of rank {parameters['rank']}"
+        if "rank" in parameters
+        else "LoRA"
+    ),
     "attention": lambda parameters: f"{parameters.get('backend', 'native')} attention",
     "cfg": lambda parameters: f"{parameters.get('mode', 'batched')} guidance",
     "steps": lambda parameters: _plural(parameters["count"], "step") if "count" in parameters else "steps",

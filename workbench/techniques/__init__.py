@@ -19,6 +19,8 @@ from workbench.techniques.cache import Cache as Cache
 from workbench.techniques.cfg import Cfg as Cfg
 from workbench.techniques.decode_chunks import DecodeChunks as DecodeChunks
 from workbench.techniques.dtype import Dtype as Dtype
+from workbench.techniques.fused_qkv import FusedQkv as FusedQkv
+from workbench.techniques.lora import Lora as Lora
 from workbench.techniques.offload import Offload as Offload
 from workbench.techniques.quantization import Quantization as Quantization
 from workbench.techniques.steps import Steps as Steps
@@ -30,7 +32,9 @@ from workbench.techniques.vae_tiling import VaeTiling as VaeTiling
 ALL: tuple[type[AbstractTechnique], ...] = (
     Allocator,
     Dtype,
+    FusedQkv,
     Quantization,
+    Lora,
     Attention,
     VaeTiling,
     VaeSlicing,
@@ -44,8 +48,8 @@ ALL: tuple[type[AbstractTechnique], ...] = (
 )
 """Every technique, in the order in which they are applied, and undone backwards.
 
-The allocator first, before anything is allocated. Then weights, as loading would give them (dtype), then packed (quantisation), so that
-offloading, last, moves what is really stored.
+The allocator first, before anything is allocated. Then weights, as loading would give them (dtype), then joined (fused projections) and
+packed (quantisation), with adapters (lora) beside them, so that offloading, last, moves what is really stored.
 Temporal chunks wrap the denoiser before offloading does: accelerate re-installs its hooks after every call and keeps what is below them.
 So does a cache, whose hooks sit on the blocks; a block that is skipped is still fetched. Cfg stands around the calls that a cache sees,
 so that each half of a batch has a cache of its own.

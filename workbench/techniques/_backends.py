@@ -13,7 +13,7 @@ class Backend:
     name: str
     """diffusers' name."""
     traced_as: str
-    """The backend of PyTorch's own with the same inputs, outputs and scratch memory, which the tracer can follow."""
+    """The backend that the tracer can follow: PyTorch's own ones and SageAttention's (cost/_sage.py)."""
     minimum: tuple[int, int] = (0, 0)
     """Least CUDA compute capability."""
     minimum_bf16: tuple[int, int] = (0, 0)
@@ -67,9 +67,7 @@ BACKENDS: Mapping[str, Backend] = {
     "efficient": Backend(name="_native_efficient", traced_as="_native_efficient", minimum_bf16=_AMPERE),
     "math": Backend(name="_native_math", traced_as="_native_math", on_cpu=True),
     # README of SageAttention: Ampere and later
-    "sage": Backend(
-        name="sage", traced_as="_native_flash", minimum=_AMPERE, half_only=True, takes_masks=False
-    ),
+    "sage": Backend(name="sage", traced_as="sage", minimum=_AMPERE, half_only=True, takes_masks=False),
     "xformers": Backend(
         name="xformers", traced_as="_native_efficient", minimum=(7, 0), minimum_bf16=_AMPERE, half_only=True
     ),

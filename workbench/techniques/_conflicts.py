@@ -10,6 +10,7 @@ from workbench.techniques._technique import AbstractTechnique
 from workbench.techniques.cache import Cache
 from workbench.techniques.cfg import Cfg
 from workbench.techniques.dtype import Dtype
+from workbench.techniques.lora import Lora
 from workbench.techniques.offload import Offload
 from workbench.techniques.quantization import Quantization
 
@@ -62,9 +63,18 @@ def _cached_guidance(used: Mapping[str, AbstractTechnique]) -> str | None:
     return None
 
 
+def _adapters_on_fused(used: Mapping[str, AbstractTechnique]) -> str | None:
+    """Adapters sit on the separate projections, which a fused layer no longer calls."""
+    lora = used.get("lora")
+    if isinstance(lora, Lora) and not lora.fused and "fused_qkv" in used:
+        return "lora does not go with fused_qkv: the fused projections would leave the adapters of the separate ones out"
+    return None
+
+
 CONFLICTS: Final[tuple[Conflict, ...]] = (
     _dtype_of_quantised,
     _streamed_vae_in_tiles,
     _cached_windows,
     _cached_guidance,
+    _adapters_on_fused,
 )

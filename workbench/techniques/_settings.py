@@ -13,6 +13,7 @@ from workbench.cost import Residency
 from workbench.cost.allocator import DEFAULT_OPTIONS, AllocatorOptions
 from workbench.devices import Device
 from workbench.models import ModelSpec
+from workbench.techniques._checks import denoisers
 from workbench.techniques._technique import AbstractTechnique
 
 
@@ -119,7 +120,21 @@ class Settings:
 
     def notes(self, model: ModelSpec, device: Device | None = None) -> tuple[str, ...]:
         """What a reader of a prediction under these settings should know, one sentence each."""
-        return tuple(note for technique in self.techniques for note in technique.notes(model, device))
+        notes = tuple(note for technique in self.techniques for note in technique.notes(model, device))
+        return (*notes, *self._unfused_attention(model, device))
+
+    def _unfused_attention(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
+        """Denoisers in bf16 on a card before Ampere, where no kernel spares them the score matrix."""
+        if device is None or native_attention_kernel(device) != "efficient_sm7x":
+            return ()
+        dtypes = self.dtypes(model)
+        names = [name for name in denoisers(model.component_names()) if dtypes[name] == "bf16"]
+        if not names:
+            return ()
+        return (
+            f"{device.title} has no fused attention in bf16 (PyTorch's need compute capability 8.0): {', '.join(names)} "
+            f"{'holds' if len(names) == 1 else 'hold'} whole score matrices in fp32; dtype fp16 avoids it where the model bears it",
+        )
 
     def residency(self, model: ModelSpec) -> Residency:
         """Where weights are when."""
@@ -136,7 +151,7 @@ class Settings:
         return options
 
     def attention_kernel(self, device: Device) -> str:
-        """`flash`, `efficient_sm7x` (no bf16) or `cpu`: what attention runs on wherever no technique insists on a kernel.
+        """The best kernel that attention has wherever no technique insists on one: see `native_attention_kernel`.
 
         One that insists (`attention`) sets it on the denoiser itself, weightless or real, and the tracer sees it there.
         """
@@ -144,12 +159,17 @@ class Settings:
 
 
 def native_attention_kernel(device: Device) -> str:
-    """What PyTorch picks by itself (aten/src/ATen/native/transformers/cuda/sdp_utils.cpp): FlashAttention from Ampere on,
-    before that the memory-efficient kernel, which has fp16 and fp32 but no bf16 there, so that bf16 falls to the math fallback."""
-    if device.architecture == "cpu":
-        return "cpu"
+    """The best kernel that PyTorch has for attention on a device: `cpu`, or one of the generations of `cost/_sdpa.py`.
+
+    PyTorch 2.13, sdp_utils.cpp: cuDNN is preferred on compute capability 9.x and 10.x (`check_prefer_cudnn_attention`), FlashAttention
+    needs 8.0 (`check_flash_attention_hardware_support`), the memory-efficient kernel 5.0 (`check_mem_efficient_hardware_support`).
+    """
     capability = device.compute_capability
-    return "flash" if capability is not None and capability >= (8, 0) else "efficient_sm7x"
+    if capability is None:
+        return "cpu" if device.architecture == "cpu" else "efficient_sm7x"
+    if capability < (8, 0):
+        return "efficient_sm7x" if capability >= (5, 0) else "math"
+    return "cudnn" if capability[0] in (9, 10) else "flash"
 
 
 def _read(value: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CHOICE = "_attention_backend"
 """Attribute of an attention processor in which diffusers keeps its backend."""
+_REQUIREMENTS = "diffusers.models.attention_dispatch._check_attention_backend_requirements"
 _ABSENT = object()
 _EXPERIMENTAL = ("diffusers.models.modeling_utils", "Attention backends are an experimental feature")
 
@@ -94,7 +95,7 @@ class Attention(AbstractTechnique):
                 why_not = "this machine has no CUDA device"
             else:
                 chosen = backend.traced_as if weightless else backend.name
-                why_not = _set(modules[name], chosen, handle, f"{name} attends with {chosen}")
+                why_not = _set(modules[name], chosen, handle, f"{name} attends with {chosen}", weightless)
             if why_not is not None:
                 handle.did(f"attention {self.backend} was not set for {name}: {why_not}")
         return handle
@@ -102,7 +103,7 @@ class Attention(AbstractTechnique):
     def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
         """A backend of another package is priced as one of PyTorch's."""
         backend = BACKENDS[self.backend]
-        if backend.name.startswith(("native", "_native")):
+        if backend.traced_as == backend.name:
             return ()
         return (
             f"attention {self.backend} is priced as {backend.traced_as}; scratch memory of its own is not included",
@@ -113,8 +114,11 @@ class Attention(AbstractTechnique):
         return UNKNOWN if self.backend == "sage" else EXACT
 
 
-def _set(module: Any, name: str, handle: Handle, sentence: str) -> str | None:
-    """Sets a backend and notes how to undo it; or says why the library refuses it."""
+def _set(module: Any, name: str, handle: Handle, sentence: str, weightless: bool) -> str | None:
+    """Sets a backend and notes how to undo it; or says why the library refuses it. A weightless pipeline needs no package."""
+    from contextlib import nullcontext
+    from unittest import mock
+
     from diffusers.models.attention_dispatch import _AttentionBackendRegistry as Registry
 
     from workbench.models._quiet import without_lines
@@ -130,8 +134,9 @@ def _set(module: Any, name: str, handle: Handle, sentence: str) -> str | None:
             elif _CHOICE in vars(processor):  # the class has a default of its own
                 delattr(processor, _CHOICE)
 
+    unasked = mock.patch(_REQUIREMENTS, lambda backend: None) if weightless else nullcontext()
     try:
-        with without_lines(_EXPERIMENTAL):
+        with without_lines(_EXPERIMENTAL), unasked:
             module.set_attention_backend(name)
     except RuntimeError as error:  # a package that is missing or too old
         return str(error)
