@@ -267,3 +267,107 @@ def test_a_failure_half_way_leaves_everything_as_it_was(miniature, monkeypatch):
     with pytest.raises(MemoryError, match=r"^no room for another weight$"):
         apply_all(miniature.pipe, quantised("int8wo"))
     assert contract.snapshot(miniature.pipe) == before
+
+
+LAYERS = {
+    "insensitive": {"condition_embedder", "proj_out"},
+    "configured": {"condition_embedder"},
+    "all": set(),
+}
+"""Which parts of Wan's transformer keep all or some of their linear layers in 16 bits; its class keeps `time_embedder` in fp32."""
+
+
+@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("kind", ["int8wo", "nf4"])
+def test_layers_can_be_chosen(miniature, layers, kind):
+    settings = Settings.parse({"quantization": {"transformer": {"kind": kind, "layers": layers}}})
+    weightless = miniature.weightless()
+    apply_all(weightless, settings)
+    handle = apply_all(miniature.pipe, settings)
+    try:
+        plain = {
+            name
+            for name, layer in miniature.pipe.transformer.named_modules()
+            if isinstance(layer, nn.Linear) and type(layer.weight) is nn.Parameter
+        }
+        assert weigh(miniature.pipe.transformer) == weigh(weightless.transformer)
+    finally:
+        handle.remove()
+    assert {name.split(".")[0] for name in plain} == LAYERS[layers]
+    if layers == "configured":
+        assert {name.split(".")[1] for name in plain} == {"time_embedder"}
+
+
+def test_every_layer_is_what_torchaos_quantize_takes(miniature):
+    """Compared with torchao itself on a second copy of the same network."""
+    import copy
+
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    theirs = copy.deepcopy(miniature.pipe.transformer)
+    quantize_(theirs, Int8WeightOnlyConfig(version=2))
+    handle = apply_all(
+        miniature.pipe, Settings.parse({"quantization": {"transformer": {"kind": "int8wo", "layers": "all"}}})
+    )
+    try:
+        assert weigh(miniature.pipe.transformer) == weigh(theirs)
+    finally:
+        handle.remove()
+
+
+def test_a_config_leaves_what_t5_keeps_in_fp32(miniature):
+    """As transformers' `get_modules_to_not_convert` with `_keep_in_fp32_modules`."""
+    handle = apply_all(
+        miniature.pipe,
+        Settings.parse({"quantization": {"text_encoder": {"kind": "int8wo", "layers": "configured"}}}),
+    )
+    plain = {
+        name.rpartition(".")[2]
+        for name, layer in miniature.pipe.text_encoder.named_modules()
+        if isinstance(layer, nn.Linear) and type(layer.weight) is nn.Parameter
+    }
+    handle.remove()
+    assert plain == {"wo"}
+
+
+def test_more_layers_can_be_left_alone(miniature):
+    skip = {"kind": "int8wo", "layers": "all", "skip": ["attn2", r"ffn\.net\.2"]}
+    handle = apply_all(miniature.pipe, Settings.parse({"quantization": {"transformer": skip}}))
+    plain = {
+        name
+        for name, layer in miniature.pipe.transformer.named_modules()
+        if isinstance(layer, nn.Linear) and type(layer.weight) is nn.Parameter
+    }
+    handle.remove()
+    assert plain and all("attn2" in name or "ffn.net.2" in name for name in plain)
+
+
+def test_the_choice_of_layers_is_canonical():
+    plain = Quantization(components={"transformer": {"kind": "nf4", "layers": "insensitive", "skip": []}})
+    assert plain == quantised("nf4").get("quantization") and plain.to_json() == {"transformer": "nf4"}
+    full = {"transformer": {"kind": "nf4", "layers": "all", "skip": ["b", "a", "a"]}}
+    assert Quantization.parse(full).to_json() == {
+        "transformer": {"kind": "nf4", "layers": "all", "skip": ["a", "b"]}
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"layers": "all"}, r"^quantization of transformer needs the key 'kind'$"),
+        (
+            {"kind": "nf4", "layer": "all"},
+            r"^unknown key of quantization of transformer 'layer': did you mean layers\?",
+        ),
+        ({"kind": "nf4", "layers": "most"}, r"^unknown layers for transformer of quantization 'most'"),
+        (
+            {"kind": "nf4", "skip": "ffn"},
+            r"^skip for transformer of quantization must be a list of regular expressions, got 'ffn'$",
+        ),
+        ({"kind": "nf4", "skip": ["("]}, r"got '\(': missing \)"),
+        (3, r"^unknown kind for transformer of quantization '3'"),
+    ],
+)
+def test_a_wrong_choice_is_refused_with_what_is_allowed(value, message):
+    with pytest.raises((SettingsError, UnknownNameError), match=message):
+        Quantization.parse({"transformer": value})
