@@ -28,6 +28,9 @@ _KINDS = {
     "int4wo": "int4",
     "bnb8": "bnb int8",
     "fp8_storage": "fp8 storage",
+    "nf4_double": "nf4 double",
+    "svdq_int4": "SVDQuant int4",
+    "svdq_fp4": "SVDQuant fp4",
 }
 
 
@@ -230,7 +233,8 @@ def _quantized(value: object) -> str:
     layers = [f"{more['layers']} layers"] if "layers" in more else []
     skip = [f"without {', '.join(more['skip'])}"] if more.get("skip") else []
     said = f" ({', '.join((*layers, *skip))})" if layers or skip else ""
-    return f"{_KINDS.get(kind, kind)}{said}"
+    words = kind.replace("gguf_", "GGUF ").upper() if kind.startswith("gguf_") else _KINDS.get(kind, kind)
+    return f"{words}{said}"
 
 
 def _temporal_chunks(parameters: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ _BY_QUANTIZATION: Final[Mapping[str, int]] = {
     "bnb8": 1,
     "int8dq": 2,
     "fp8dq": 2,
+    "gguf_q8_0": 1,
     "nf4": 3,
     "int4wo": 3,
 }

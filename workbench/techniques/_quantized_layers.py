@@ -11,8 +11,11 @@ from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from workbench.models._quiet import quiet_imports
+from workbench.techniques._kinds import SVDQ_PRECISIONS, gguf_type
 from workbench.techniques._quantization_choice import Choice
-from workbench.techniques._torchao_tensors import NF4_BLOCK
+from workbench.techniques._torchao_four_bits import BLOCK
+from workbench.techniques._torchao_gguf import block_of
+from workbench.techniques._torchao_svdquant import GROUPS
 
 with quiet_imports():
     from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
@@ -85,10 +88,14 @@ def _family(name: str) -> str:
 
 def _fits(layer: Any, kind: str) -> bool:
     """Whether the kind can pack a weight of this shape and dtype."""
-    rows, columns = layer.weight.shape[:2]
+    rows, columns = (int(size) for size in layer.weight.shape[:2])
+    if (type_name := gguf_type(kind)) is not None:
+        return columns % block_of(type_name)[0] == 0
     match kind:
-        case "nf4":
-            return bool(rows * columns % NF4_BLOCK == 0)
+        case "nf4" | "nf4_double" | "fp4":
+            return rows * columns % BLOCK == 0
+        case "svdq_int4" | "svdq_fp4":
+            return columns % GROUPS[SVDQ_PRECISIONS[kind]] == 0
         case "int4wo":
             return columns % INT4_GROUP == 0 and rows % 8 == 0 and layer.weight.dtype == torch.bfloat16
         case "fp8dq":  # torch._scaled_mm: both sides multiples of 16; scales per row give bf16 only

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models._quiet import quiet_imports
-from workbench.techniques._kinds import KINDS
+from workbench.techniques._kinds import KINDS, SVDQ_PRECISIONS, gguf_type
 from workbench.techniques._layerwise import store_small
 from workbench.techniques._quantization_choice import Choice
 from workbench.techniques._quantized_layers import INT4_GROUP, layers_of
 from workbench.techniques._technique import Handle
 from workbench.techniques._tensors import kept
-from workbench.techniques._torchao_tensors import BitsandbytesInt8Tensor, Nf4Tensor
+from workbench.techniques._torchao_four_bits import FourBitTensor
+from workbench.techniques._torchao_gguf import GgufTensor
+from workbench.techniques._torchao_svdquant import SvdqTensor
+from workbench.techniques._torchao_tensors import BitsandbytesInt8Tensor
 
 with quiet_imports():
     import torchao.quantization as torchao
@@ -101,10 +104,16 @@ def _packed(weight: Tensor, kind: str) -> Tensor:
             )
         case "int4wo":
             return _int4(weight)
-        case "nf4":
-            return Nf4Tensor.of(weight)
+        case "nf4" | "fp4":
+            return FourBitTensor.of(weight, kind)
+        case "nf4_double":
+            return FourBitTensor.of(weight, "nf4", double=True)
         case "bnb8":
             return BitsandbytesInt8Tensor.of(weight)
+        case "svdq_int4" | "svdq_fp4":
+            return SvdqTensor.laid_out(weight, SVDQ_PRECISIONS[kind])
+    if (type_name := gguf_type(kind)) is not None:
+        return GgufTensor.of(weight, type_name)
     raise AssertionError(f"no quantiser for {kind}")
 
 

@@ -114,7 +114,7 @@ class Quantization(AbstractTechnique):
                 reason = why_not_here(kind, weightless=weightless, cuda=torch.cuda.is_available())
                 if reason is None:
                     handle.did(f"{name}: {quantize(modules[name], choice, handle)}")
-                elif KINDS[kind].only_cuda:
+                elif KINDS[kind].only_cuda and not KINDS[kind].planned_only:
                     handle.did(f"{name} was not quantised: {reason}")
                 else:
                     raise SettingsError(f"quantization of {name}: {reason}")
@@ -125,7 +125,12 @@ class Quantization(AbstractTechnique):
         on_gpu = device is not None and device.compute_capability is not None
         needed = (why_not_here(kind, weightless=False, cuda=True) for kind in self.kinds) if on_gpu else ()
         return (
-            *(KINDS[kind].caveat for kind in self.kinds if KINDS[kind].caveat),
+            *dict.fromkeys(KINDS[kind].caveat for kind in self.kinds if KINDS[kind].caveat),
+            *(
+                f"{kind} can be planned and not applied: {said}"
+                for kind in self.kinds
+                if (said := KINDS[kind].planned_only)
+            ),
             *(why for why in needed if why),
         )
 
