@@ -78,7 +78,6 @@ CACHES: Final = {
 """As `tests/pipelines/latte/test_latte.py` of diffusers sets them up (since pull request 9562, where the figures are); CogVideoX has
 one kind of attention and takes the first interval."""
 
-EVERY_LAYER: Final = "every linear layer was quantised; ours leaves those that modulate and embed as they are"
 WITHOUT_TILES: Final = ("Wan-Video/", "SkyworkAI/SkyReels-V2")
 """Code bases whose VAE, Wan's, has no tiles."""
 
@@ -149,7 +148,7 @@ def express(row: Row) -> Expressed:
         settings["vae_tiling"] = {}
     if "; fuse_qkv" in row["quant"]:
         settings["fused_qkv"] = {}
-    settings |= _quantization(row, spec, differs)
+    settings |= _quantization(row, spec)
     settings |= _dtype(row, spec, remarks)
     settings |= _cache(row, spec, differs)
     only: tuple[str, ...] = ()
@@ -289,7 +288,9 @@ def _has_tiles(row: Row, code_base: str | None) -> bool:
     return "tiling" in text and not text.startswith("no ")
 
 
-def _quantization(row: Row, spec: ModelSpec, differs: list[str]) -> dict[str, Any]:
+def _quantization(row: Row, spec: ModelSpec) -> dict[str, Any]:
+    """The layers are those of the source: torchao's `quantize_` on the whole network (diffusers-torchao, inference/benchmark_video.py),
+    or a `BitsAndBytesConfig`."""
     text, _, _ = row["quant"].strip().partition("; fuse_qkv")
     names = [name for name in ("transformer", "transformer_2", "unet") if name in spec.component_names()]
     if text in (*UNSAID, "none"):
@@ -298,12 +299,11 @@ def _quantization(row: Row, spec: ModelSpec, differs: list[str]) -> dict[str, An
         parts = [*names, "vae"] if "VAE" in text else names
         return {"quantization": dict.fromkeys(parts, "fp8_storage")}
     if text == "bnb nf4 DiT":
-        differs.append(EVERY_LAYER)
-        return {"quantization": dict.fromkeys(names, "nf4")}
+        return {"quantization": {name: {"kind": "nf4", "layers": "configured"} for name in names}}
     found = re.match(r"torchao (\w+):? T5\+DiT", text)
     if found and found[1] in TORCHAO:
-        differs.append(EVERY_LAYER)
-        return {"quantization": dict.fromkeys(("text_encoder", *names), TORCHAO[found[1]])}
+        whole = {"kind": TORCHAO[found[1]], "layers": "all"}
+        return {"quantization": {name: whole for name in ("text_encoder", *names)}}
     raise Unexpressed(f"quantisation {text.removeprefix('torchao ').split(':')[0]!r} is none of ours")
 
 

@@ -66,7 +66,9 @@ def _dtypes(spec: ModelSpec) -> list[Case]:
 
 def _quantisations(spec: ModelSpec) -> list[Case]:
     found = [
-        _case(f"quantization {kind}", "quantization", dict.fromkeys(spec.denoisers, kind)) for kind in KINDS
+        _case(f"quantization {kind}", "quantization", dict.fromkeys(spec.denoisers, kind))
+        for kind, row in KINDS.items()
+        if not row.planned_only
     ]
     if spec.text_encoders:
         text = dict.fromkeys(spec.text_encoders, "int8wo")

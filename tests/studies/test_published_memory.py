@@ -51,12 +51,17 @@ def test_every_row_of_the_collection_is_expressed_or_has_a_reason(study: Any, ro
         (
             "TA011",
             "cogvideox-5b",
-            {"quantization": {"text_encoder": "int8wo", "transformer": "int8wo"}},
+            {
+                "quantization": {
+                    "text_encoder": {"kind": "int8wo", "layers": "all"},
+                    "transformer": {"kind": "int8wo", "layers": "all"},
+                }
+            },
             "allocated",
             22.282,
-            False,
+            True,
         ),
-        ("TA101", "cogvideox-5b", None, "allocated", 3.1, False),
+        ("TA101", "cogvideox-5b", None, "allocated", 3.1, True),
         ("DD018", "wan2.1-t2v-1.3b", {"offload": {"mode": "model"}}, "unstated", 11.0, True),
         ("DD041", "latte-1", {}, "reserved", 14.344, True),
         ("W2007", "wan2.2-t2v-a14b", {"offload": {"mode": "model"}}, "unstated", 41.3, False),

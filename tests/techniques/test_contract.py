@@ -44,7 +44,9 @@ INSTANCES: tuple[AbstractTechnique, ...] = (
     both("int8dq"),
     both("fp8wo"),
     both("nf4"),
+    both("nf4_double"),
     both("fp8_storage"),
+    Quantization(components={"transformer": {"kind": "int8wo", "layers": "all", "skip": ["attn2"]}}),
     Quantization(components={"vae": "fp8_storage"}),
     Attention(),
     Attention(backend="flash"),
@@ -79,6 +81,8 @@ IDLE: tuple[AbstractTechnique, ...] = (
 
 if is_installed("bitsandbytes"):
     INSTANCES += (both("bnb8"),)
+if is_installed("gguf"):
+    INSTANCES += (both("gguf_q8_0"),)
 
 
 def name(technique: AbstractTechnique) -> str:

@@ -11,6 +11,7 @@ from workbench.cost import Placement
 from workbench.devices import get as get_device
 from workbench.models import get as get_model
 from workbench.techniques import ALL, ORDER, AbstractTechnique, Offload, Settings, Steps, get
+from workbench.techniques._kinds import KINDS
 
 EXAMPLE = {
     "offload": {"mode": "model"},
@@ -160,8 +161,7 @@ UNKNOWN_NAMES = [
     ({"dtype": {"vae": "half"}}, "unknown value for vae of dtype 'half': allowed are fp32, fp16, bf16"),
     (
         {"quantization": {"vae": "int8"}},
-        "unknown kind for vae of quantization 'int8': did you mean int8wo, int8dq, int4wo? "
-        "(all: int8wo, int8dq, fp8wo, fp8dq, int4wo, bnb8, nf4, fp8_storage)",
+        f"unknown kind for vae of quantization 'int8': did you mean int8wo, int8dq, int4wo? (all: {', '.join(KINDS)})",
     ),
     (
         {"cache": {"kind": "first_blok"}},

@@ -61,9 +61,10 @@ _MATMULS = frozenset(
         "_weight_int4pack_mm",
         "_weight_int8pack_mm",
         "int8_linear_matmul",
+        "svdq_gemm",
     }
 )
-"""Products of two matrices: ATen's, and bitsandbytes' int8 one."""
+"""Products of two matrices: ATen's, bitsandbytes' int8 one, and SVDQuant's of 4 bits."""
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -133,7 +134,8 @@ def _product_shape(
     left = inputs[1] if base in ("addmm", "baddbmm") else inputs[0]
     out = outputs[0]
     batch = math.prod(out.shape[:-2])
-    return out.shape[-2], left.shape[-1], out.shape[-1], batch
+    packed = 2 if base == "svdq_gemm" else 1  # numbers in a byte
+    return out.shape[-2], packed * left.shape[-1], out.shape[-1], batch
 
 
 def _convolution(op: Op, inputs: Sequence[Tensor], out: Tensor, args: Sequence[Any], cudnn: bool) -> Op:

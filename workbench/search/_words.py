@@ -29,6 +29,9 @@ _KINDS = {
     "int4wo": "int4",
     "bnb8": "bnb int8",
     "fp8_storage": "fp8 storage",
+    "nf4_double": "nf4 double",
+    "svdq_int4": "SVDQuant int4",
+    "svdq_fp4": "SVDQuant fp4",
 }
 
 
@@ -226,9 +229,20 @@ def _size(parameters: Mapping[str, Any], kind: str) -> str:
 
 def _quantization(parameters: Mapping[str, Any]) -> str:
     kinds: dict[str, list[str]] = {}
-    for component, kind in parameters.items():
-        kinds.setdefault(str(kind), []).append(describe_component(component))
-    return SEPARATOR.join(f"{_KINDS.get(kind, kind)} {' + '.join(parts)}" for kind, parts in kinds.items())
+    for component, value in parameters.items():
+        kinds.setdefault(_quantized(value), []).append(describe_component(component))
+    return SEPARATOR.join(f"{words} {' + '.join(parts)}" for words, parts in kinds.items())
+
+
+def _quantized(value: object) -> str:
+    """`"int8"`, `"nf4 (all layers)"`."""
+    more: Mapping[str, Any] = value if isinstance(value, Mapping) else {"kind": value}
+    kind = str(more.get("kind"))
+    layers = [f"{more['layers']} layers"] if "layers" in more else []
+    skip = [f"without {', '.join(more['skip'])}"] if more.get("skip") else []
+    said = f" ({', '.join((*layers, *skip))})" if layers or skip else ""
+    words = kind.replace("gguf_", "GGUF ").upper() if kind.startswith("gguf_") else _KINDS.get(kind, kind)
+    return f"{words}{said}"
 
 
 def _temporal_chunks(parameters: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ _BY_QUANTIZATION: Final[Mapping[str, int]] = {
     "bnb8": 1,
     "int8dq": 2,
     "fp8dq": 2,
+    "gguf_q8_0": 1,
     "nf4": 3,
     "int4wo": 3,
 }
@@ -40,14 +41,19 @@ def caution(settings: Mapping[str, Any], steps: int) -> int:
     """
     total = sum(_BY_TECHNIQUE.get(name, 0) for name in settings)
     # a component counts once: two experts under one scheme are one decision
-    kinds = {(_role(name), kind) for name, kind in settings.get("quantization", {}).items()}
-    total += sum(_BY_QUANTIZATION.get(str(kind), 3) for _, kind in kinds)
+    kinds = {(_role(name), _kind(value)) for name, value in settings.get("quantization", {}).items()}
+    total += sum(_BY_QUANTIZATION.get(kind, 3) for _, kind in kinds)
     total += sum(1 for _ in settings.get("dtype", {}))
     count = settings.get("steps", {}).get("count", steps)
     if count < steps:
         # beyond what is tolerated, and one more for each tenth of the steps that is left out
         total += TOLERATED + -(-(steps - count) * 10 // steps)
     return total
+
+
+def _kind(value: object) -> str:
+    """Of a component's quantisation, which is said alone or with the layers it is for."""
+    return str(value["kind"] if isinstance(value, Mapping) else value)
 
 
 def _role(component: str) -> str:

@@ -22,8 +22,8 @@ def _dtype_of_quantised(used: Mapping[str, AbstractTechnique]) -> str | None:
     dtype, quantization = used.get("dtype"), used.get("quantization")
     if not isinstance(dtype, Dtype) or not isinstance(quantization, Quantization):
         return None
-    for name, kind in quantization.components.items():
-        wanted = dtype.components.get(name)
+    for name, choice in quantization.chosen.items():
+        kind, wanted = choice.kind, dtype.components.get(name)
         if KINDS[kind].only_bf16 and wanted not in (None, "bf16"):
             return f"quantization {kind} of {name} takes bf16 weights only, and dtype sets {name} to {wanted}"
     return None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from workbench._errors import SettingsError, UnknownNameError
-from workbench.techniques._checks import check_choice, check_components, read_object
+from workbench.techniques._checks import check_components, read_object
 from workbench.techniques._kinds import KINDS, why_not_here
+from workbench.techniques._quantization_choice import Choice
 from workbench.techniques._technique import AbstractTechnique, Effect, Handle
 
 if TYPE_CHECKING:
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 class Quantization(AbstractTechnique):
     """Quantises the linear layers of components after loading, each in one of `_kinds.KINDS`.
 
+    A component's value is a kind, or `{"kind": ..., "layers": ..., "skip": [...]}`: `layers` is one of `_quantization_choice.LAYERS`.
+
     Weight-only kinds (`int8wo`, `fp8wo`, `int4wo`, `nf4`, `fp8_storage`) restore each weight to the component's dtype before it is used:
     half to a quarter of the memory, about the same time (a layer's restored weight lives while it computes). `int8dq`, `fp8dq` and `bnb8`
     quantise the activations too and multiply in 8 bits: faster on large layers, more scratch memory, more loss.
 
-    Left alone, because they are small and sensitive: what the model's class itself excludes from layerwise casting or keeps in fp32
-    (`_skip_layerwise_casting_patterns`, `_keep_in_fp32_modules`: for Wan patch, time and text embeddings and norms), the final
-    projection, layers whose shape the kind cannot pack, and embedding tables. Convolutions stay too, except under `fp8_storage`.
+    Left alone by default, because they are small and sensitive: what the model's class itself excludes from layerwise casting or keeps
+    in fp32 (`_skip_layerwise_casting_patterns`, `_keep_in_fp32_modules`: for Wan patch, time and text embeddings and norms), the final
+    projection. Left alone always: layers whose shape the kind cannot pack, and embedding tables. Convolutions stay too, except under
+    `fp8_storage`.
     The handle keeps the original weights in host RAM to put them back: a quantised component takes more RAM, not less.
 
     Sources: torchao 0.18 `quantize_`; diffusers `enable_layerwise_casting`; bitsandbytes; NF4: Dettmers et al. 2023 (arXiv 2305.14314).
@@ -36,32 +40,42 @@ class Quantization(AbstractTechnique):
 
     id: ClassVar[str] = "quantization"
 
-    components: Mapping[str, str]
-    """Component -> kind."""
+    components: Mapping[str, Choice | str | Mapping[str, Any]]
+    """Component -> what is done to it; kept as `Choice`."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "components", dict(self.components))
         if not self.components:
             raise SettingsError("quantization needs at least one component, got none")
-        for name, kind in self.components.items():
-            check_choice(self.id, f"kind for {name}", kind, KINDS)
+        chosen = {name: Choice.parse(self.id, name, value) for name, value in self.components.items()}
+        object.__setattr__(self, "components", chosen)
 
     def __hash__(self) -> int:
         return hash((self.id, frozenset(self.components.items())))
 
+    @property
+    def chosen(self) -> Mapping[str, Choice]:
+        """Component -> what is done to it."""
+        return self.components  # type: ignore[return-value]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds in use, each once."""
+        return tuple(dict.fromkeys(choice.kind for choice in self.chosen.values()))
+
     @classmethod
     def parse(cls, parameters: object) -> Quantization:
-        """From `{component: kind}`."""
+        """From `{component: kind}` or `{component: {"kind": ..., ...}}`."""
         return cls(components=read_object(cls.id, parameters))
 
     def to_json(self) -> dict[str, Any]:
-        """`{component: kind}`."""
-        return dict(sorted(self.components.items()))
+        """The inverse of `parse`, with a kind's name alone where that says all."""
+        return {name: choice.to_json() for name, choice in sorted(self.chosen.items())}
 
     def applies_to(self, model: ModelSpec, device: Device | None) -> str | None:
         """A model with these components, in dtypes that the kinds take, on a card that has their kernels."""
         check_components(model, self.components)
-        for name, kind in self.components.items():
+        for name, choice in self.chosen.items():
+            kind = choice.kind
             row = KINDS[kind]
             dtype = model.component(name).dtype
             if row.only_bf16 and dtype != "bf16":
@@ -93,13 +107,14 @@ class Quantization(AbstractTechnique):
         handle = Handle()
         modules, weightless = modules_of(pipe), is_weightless(pipe)
         with handle.whole_or_not_at_all():
-            for name, kind in self.components.items():
+            for name, choice in self.chosen.items():
+                kind = choice.kind
                 if name not in modules:
                     raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules)
                 reason = why_not_here(kind, weightless=weightless, cuda=torch.cuda.is_available())
                 if reason is None:
-                    handle.did(f"{name}: {quantize(modules[name], kind, handle)}")
-                elif KINDS[kind].only_cuda:
+                    handle.did(f"{name}: {quantize(modules[name], choice, handle)}")
+                elif KINDS[kind].only_cuda and not KINDS[kind].planned_only:
                     handle.did(f"{name} was not quantised: {reason}")
                 else:
                     raise SettingsError(f"quantization of {name}: {reason}")
@@ -107,16 +122,20 @@ class Quantization(AbstractTechnique):
 
     def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
         """Packages that the run will need, and what the prediction leaves out."""
-        kinds = dict.fromkeys(self.components.values())
         on_gpu = device is not None and device.compute_capability is not None
-        needed = (why_not_here(kind, weightless=False, cuda=True) for kind in kinds) if on_gpu else ()
+        needed = (why_not_here(kind, weightless=False, cuda=True) for kind in self.kinds) if on_gpu else ()
         return (
-            *(KINDS[kind].caveat for kind in kinds if KINDS[kind].caveat),
+            *dict.fromkeys(KINDS[kind].caveat for kind in self.kinds if KINDS[kind].caveat),
+            *(
+                f"{kind} can be planned and not applied: {said}"
+                for kind in self.kinds
+                if (said := KINDS[kind].planned_only)
+            ),
             *(why for why in needed if why),
         )
 
     def effect(self) -> Effect:
         """The worst that is known; unknown if it is unknown of one kind in use."""
-        effects = [KINDS[kind].effect for kind in self.components.values()]
+        effects = [KINDS[kind].effect for kind in self.kinds]
         unknown = [effect for effect in effects if effect.loss_percent is None]
         return unknown[0] if unknown else max(effects, key=lambda effect: effect.loss_percent or 0.0)
