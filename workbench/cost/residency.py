@@ -78,15 +78,15 @@ class Weights:
     blocks_pinned: tuple[int, ...] = ()
     """What a copy of each block in pinned host memory takes."""
     outside_bytes: int = 0
-    """Weights outside the part whose blocks are offloaded, which stay on the GPU: `blocks` only."""
+    """Weights outside the part that group offloading is given, which stay on the GPU: `blocks` and `layers` only."""
     leaf_window_bytes: int = 0
-    """As `largest_leaf_bytes`, buffers included, with the next layer's weights beside them."""
+    """As `largest_layer_bytes`, with the next layer's weights beside them."""
     largest_layer_bytes: int = 0
-    """As `largest_leaf_bytes`, buffers included."""
+    """As `largest_leaf_bytes`, of the part that group offloading is given, and with buffers."""
     unmoved_bytes: int = 0
     """Buffers that `leaves` puts on the GPU for good."""
     num_layers: int = 1
-    """Modules with weights of their own."""
+    """Modules with weights of their own in that part."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -118,7 +118,7 @@ class Weights:
             return self.total_bytes
         if placement.mode == "leaves":
             return self.unmoved_bytes
-        if placement.mode != "blocks":
+        if placement.mode == "whole":
             return 0
         if not placement.resident_blocks:
             return self.outside_bytes

@@ -55,10 +55,10 @@ def weigh(component: nn.Module, options: AllocatorOptions = DEFAULT_OPTIONS) -> 
         blocks=tuple(_allocated(held) for held in of_blocks),
         blocks_pinned=tuple(_pinned(held) for held in of_blocks),
         outside_bytes=_allocated({key: size for key, size in storages.items() if key not in inside}),
-        largest_layer_bytes=_most_at_once(component, every)[0],
-        leaf_window_bytes=_most_at_once(component, every)[1],
+        largest_layer_bytes=_most_at_once(owner, every)[0],
+        leaf_window_bytes=_most_at_once(owner, every)[1],
         unmoved_bytes=_allocated({key: storages[key] for key in unmoved}),
-        num_layers=sum(1 for held in own.values() if held),
+        num_layers=sum(1 for module in owner.modules() if own[module]),
         num_tensors=len(storages),
     )
 
@@ -125,7 +125,7 @@ def _most_at_once(component: nn.Module, own: Mapping[nn.Module, _Sizes]) -> tupl
 
 
 def grouped_blocks(component: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
-    """The part of a component that block-level group offloading is given, and the blocks that diffusers finds there.
+    """The part of a component that group offloading is given, and the blocks that diffusers finds there.
 
     A diffusers model is given whole. A text encoder keeps its blocks further down, and group offloading looks at direct children only
     (`_apply_group_offloading_block_level`), so it is given the module that holds the longest list.

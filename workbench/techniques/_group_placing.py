@@ -12,7 +12,7 @@ import torch
 from diffusers.hooks.group_offloading import ModuleGroup
 from torch import nn
 
-from workbench._errors import InputError
+from workbench._errors import InputError, SettingsError
 from workbench.cost.weigh import grouped_blocks
 from workbench.techniques._grouping import Grouping
 from workbench.techniques._placing import bring_back
@@ -38,6 +38,7 @@ def place_groups(
 
     Raises:
         InputError: the folder of `disk` does not exist.
+        SettingsError: a component that shall wait in files shares weights between its layers.
     """
     bring_back(pipe, handle)
     for name, module in modules_of(pipe).items():
@@ -45,7 +46,9 @@ def place_groups(
             move(module, device)
             continue
         folder = _folder(grouping.disk, name, handle)
-        owner = module if grouping.offload_type == "leaf_level" else grouped_blocks(module)[0]
+        owner = grouped_blocks(module)[0]
+        if grouping.disk is not None:
+            _check_untied(name, owner)
         handle.undoing(functools.partial(forget_hooks, owner, _GROUP_HOOKS, with_registry(owner)))
         if grouping.disk is not None:
             handle.undoing(functools.partial(_read_back, owner))
@@ -100,6 +103,15 @@ def _folder(disk: str | None, name: str, handle: Handle) -> str | None:
     folder = tempfile.TemporaryDirectory(prefix=f"{name}-", dir=disk)
     handle.undoing(folder.cleanup)
     return folder.name
+
+
+def _check_untied(name: str, owner: nn.Module) -> None:
+    """diffusers writes a group's file and empties its tensors, group after group: what a second group holds too is then lost."""
+    seen: dict[int, str] = {}
+    for path, store, key in stores(owner):
+        first = seen.setdefault(id(store[key]), path)
+        if first != path:
+            raise SettingsError(f"disk of offload cannot take {name}: {first} and {path} are one tensor")
 
 
 def _read_back(owner: nn.Module) -> None:

@@ -90,7 +90,7 @@ class Offload(AbstractTechnique):
                 f"{model.pipeline_class} is given weights that have not been brought; blocks in mode group are the nearest"
             )
         return (
-            self._grouping.refusal(model, self._grouped(model.component_names()))
+            self._grouping.refusal(model, self.grouped(model.component_names()))
             if self.mode == "group"
             else None
         )
@@ -100,7 +100,7 @@ class Offload(AbstractTechnique):
         if self.mode == "none":
             return residency
         if self.mode == "group":
-            for name in self._grouped(model.component_names()):
+            for name in self.grouped(model.component_names()):
                 residency = residency.placed(name, self._grouping.placement(name))
             return residency
         placement = Placement(mode="whole" if self.mode == "model" else "leaves")
@@ -108,7 +108,8 @@ class Offload(AbstractTechnique):
             residency = residency.placed(name, placement)
         return residency
 
-    def _grouped(self, names: Iterable[str]) -> tuple[str, ...]:
+    def grouped(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of some components that mode `group` offloads."""
         if self.components is not None:
             return self.components
         return tuple(name for name in names if not name.startswith("vae"))
@@ -121,7 +122,7 @@ class Offload(AbstractTechnique):
 
         handle = Handle()
         device = _placing.onload_device()
-        grouped = self._grouped(modules_of(pipe)) if self.mode == "group" else ()
+        grouped = self.grouped(modules_of(pipe)) if self.mode == "group" else ()
         for name in grouped:
             if name not in pipe.components:
                 raise UnknownNameError.of(f"component of {type(pipe).__name__}", name, modules_of(pipe))
