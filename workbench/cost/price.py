@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from workbench._units import MIB
@@ -17,6 +17,7 @@ from workbench.cost.margin import Residuals, margin_bytes, stage_fit_probability
 from workbench.cost.residency import Residency, Weights
 from workbench.cost.roofline import KINDS, Seconds, compute_seconds
 from workbench.cost.waits import waits
+from workbench.cost.whereabouts import Timeline
 from workbench.devices import Device
 
 CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB, "cpu": 0}
@@ -55,6 +56,8 @@ class Price:
     peak_reserved_bytes: int
     required_vram_bytes: int
     host_ram_bytes: int
+    timeline: Timeline = field(default=Timeline(), compare=False, repr=False)
+    """Where every component's weights are when."""
 
     @property
     def peak_stage(self) -> str:
@@ -103,6 +106,7 @@ def price(
         peak_reserved_bytes=reserved,
         required_vram_bytes=required_vram_bytes(costs, device),
         host_ram_bytes=host_ram(weights, residency),
+        timeline=Timeline(log=log, calls=calls, weights=weights, residency=residency),
     )
 
 

@@ -133,11 +133,18 @@ class Weights:
         """
         if placement.mode in ("resident", "whole"):
             return self.reserved_bytes if reserved else self.total_bytes
-        held = self.idle_bytes(placement) + self._passing_bytes(placement)
+        return self.idle_bytes(placement) + self.passing_bytes(placement, reserved=reserved)
+
+    def passing_bytes(self, placement: Placement, *, reserved: bool = False) -> int:
+        """The most that is on the GPU only while the component computes, unless it is placed whole.
+
+        Args:
+            reserved: what the allocator holds for it instead of what is allocated.
+        """
+        held = self._passing_bytes(placement)
         return round_up(held, _SEGMENT_BYTES) if reserved else held
 
     def _passing_bytes(self, placement: Placement) -> int:
-        """What is there only while the component computes."""
         if placement.mode == "leaves":
             return self.largest_leaf_bytes
         if placement.mode == "layers":
