@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from workbench._errors import SettingsError
 from workbench._estimate import Predictor, collector_paused
-from workbench.cost import Cost, Weights
-from workbench.cost.price import weights_on_gpu, workspace_bytes
+from workbench.cost import Cost
+from workbench.cost.held import Held
+from workbench.cost.price import workspace_bytes
 from workbench.devices import Device, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload
 from workbench.search._explanation import Change, Explanation, Part, StagePeak
@@ -70,10 +71,8 @@ class _Peaks:
     def __init__(self, predictor: Predictor, settings: Settings, device: Device) -> None:
         self._predictor, self._settings, self._device = predictor, settings, device
         spec = predictor.spec
-        self._residency = settings.residency(spec)
-        self._weights: dict[str, Weights] = {
-            name: predictor.weights(settings, name) for name in spec.component_names()
-        }
+        weights = {name: predictor.weights(settings, name) for name in spec.component_names()}
+        self._on_gpu = Held(predictor.log(settings), weights, settings.residency(spec))
 
     def stages(self) -> tuple[StagePeak, ...]:
         from workbench.cost.alive import moments
@@ -116,25 +115,24 @@ class _Peaks:
             count=1,
             num_bytes=workspace_bytes(self._device),
         )
-        return _stage_peak(moment.stage, component, [*self._held(component), *parts, scratch])
+        return _stage_peak(moment.stage, component, [*self._held(component, moment.stage), *parts, scratch])
 
     def _between(self, moment: Moment) -> StagePeak:
         """Between calls: the weights that the stage's calls leave there at most, and what the pipeline holds."""
         log = self._predictor.log(self._settings)
         names = {c.component for stage in log.stages if stage.name == moment.stage for c in stage.calls}
         held = max(
-            (self._held(name) for name in sorted(names)),
+            (self._held(name, moment.stage) for name in sorted(names)),
             key=lambda parts: sum(part.num_bytes for part in parts),
             default=[],
         )
         parts = _grouped(("pipeline", t.path, t.op, t.num_bytes) for t in moment.tensors)
         return _stage_peak(moment.stage, "", [*held, *parts])
 
-    def _held(self, running: str) -> list[Part]:
-        resident = weights_on_gpu(running, self._weights, self._residency)
+    def _held(self, running: str, stage: str) -> list[Part]:
         return [
             Part(category="weights", component=name, path=name, op="", count=1, num_bytes=size)
-            for name, size in resident.items()
+            for name, size in self._on_gpu.while_running(running, stage).items()
         ]
 
 

@@ -86,7 +86,12 @@ class Rehearsing:
     @functools.cached_property
     def log(self) -> CallLog:
         """What is called, stage by stage."""
-        return CallLog.of(*self.named())
+        sequence = (self.pipe.model_cpu_offload_seq or "").split("->")
+        return CallLog.of(
+            *self.named(),
+            offload_order=tuple(name for name in sequence if name in self.spec.component_names()),
+            never_offloaded=tuple(self.pipe._exclude_from_cpu_offload),
+        )
 
     def named(self) -> tuple[Trace, dict[int, str]]:
         """The trace of the whole run, and the name of each distinct call by the id of its trace."""

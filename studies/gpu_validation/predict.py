@@ -162,7 +162,11 @@ def _call_price(
     key, held = _key_and_bytes(predictor, settings, component, method)
     stage = stage_of(component, call_name(key).partition(":")[0])
     call = StageCall(component=component, key=key, count=1, live_bytes=held)
-    log = CallLog(stages=(Stage(name=stage, calls=(call,), live_bytes=held, ops=()),), visits=(component,))
+    log = CallLog(
+        stages=(Stage(name=stage, calls=(call,), live_bytes=held, ops=()),),
+        visits=(component,),
+        visit_stages=(stage,),
+    )
     return price(
         log,
         {key: predictor.summary(settings, component, key, settings.attention_kernel(device))},

@@ -27,6 +27,9 @@ def weights() -> Callable[..., Weights]:
             reserved_bytes=total,
             largest_leaf_bytes=leaf or total,
             blocks=blocks,
+            blocks_pinned=tuple(2 * size for size in blocks),
+            largest_layer_bytes=leaf or total,
+            leaf_window_bytes=2 * leaf or total,
             num_tensors=10,
         )
 
@@ -55,6 +58,8 @@ def log() -> CallLog:
             stage("decode", "vae", 1, 100 * MIB),
         ),
         visits=("text_encoder", "transformer", "vae"),
+        visit_stages=("text_encode", "denoise", "decode"),
+        offload_order=("text_encoder", "transformer", "vae"),
     )
 
 

@@ -18,3 +18,4 @@ from workbench.cost.price import price as price
 from workbench.cost.residency import Placement as Placement
 from workbench.cost.residency import Residency as Residency
 from workbench.cost.residency import Weights as Weights
+from workbench.cost.whereabouts import Whereabouts as Whereabouts

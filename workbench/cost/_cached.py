@@ -71,7 +71,7 @@ class Cached:
                 self._calls = ()
             self._moved = call.component
         comes_and_goes = placement.mode not in ("resident", "whole")
-        moving = weights.resident_bytes(placement, reserved=True) if comes_and_goes else 0
+        moving = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
         self._calls = (*self._calls, (summary, call.live_bytes, moving))
         alone = beside + summary.reserved_bytes
         if len(self._calls) > 1:

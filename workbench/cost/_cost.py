@@ -153,6 +153,7 @@ class Cost:
                 "margin_basis": self.margin_basis,
                 "desktop_gib": gib(self.device.desktop_bytes),
                 "stages": [_stage_memory_json(stage) for stage in self.price.stages],
+                "whereabouts": [row.to_json() for row in self.price.timeline.rows()],
             },
             "time": {
                 "total_s": expected,

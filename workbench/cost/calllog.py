@@ -133,30 +133,48 @@ class CallLog:
 
     stages: tuple[Stage, ...]
     visits: tuple[str, ...]
-    """Components in the order of their calls, runs of the same one counted once: each visit loads an offloaded component anew."""
+    """Components in the order of their calls, runs of the same one within a stage counted once."""
+    visit_stages: tuple[str, ...] = ()
+    """The stage of each visit."""
+    offload_order: tuple[str, ...] = ()
+    """The pipeline's `model_cpu_offload_seq`: a component of it leaves the GPU when the next one of it is called."""
+    never_offloaded: tuple[str, ...] = ()
+    """Components that the pipeline excludes from offloading (`_exclude_from_cpu_offload`)."""
     video: tuple[int, int, int] | None = None
     """(frames, height, width) of the videos that come out; None if the pipeline does not say."""
 
     @classmethod
-    def of(cls, trace: Trace, keys: Mapping[int, str]) -> CallLog:
+    def of(
+        cls,
+        trace: Trace,
+        keys: Mapping[int, str],
+        *,
+        offload_order: tuple[str, ...] = (),
+        never_offloaded: tuple[str, ...] = (),
+    ) -> CallLog:
         """Reads the log off a run's trace.
 
         Args:
+            offload_order: the components of `model_cpu_offload_seq` that the pipeline has.
+            never_offloaded: those of `_exclude_from_cpu_offload`.
             keys: id of each distinct call's trace -> its name. Components of one class and configuration share traces; a summary's key
                 says the component too, because techniques may rewrite one of them only.
         """
         reader = _Reader(keys)
         for event in trace.events:
             reader.read(trace, event)
-        return cls(stages=reader.stages(), visits=tuple(reader.visits), video=trace.video)
+        return cls(
+            stages=reader.stages(),
+            visits=tuple(component for component, _ in reader.visits),
+            visit_stages=tuple(stage for _, stage in reader.visits),
+            offload_order=offload_order,
+            never_offloaded=never_offloaded,
+            video=trace.video,
+        )
 
     def keys(self) -> dict[str, str]:
         """Key of each distinct call -> its component."""
         return {call.key: call.component for stage in self.stages for call in stage.calls}
-
-    def num_visits(self, component: str) -> int:
-        """How often the component is called after another one was."""
-        return self.visits.count(component)
 
     def num_calls(self, component: str) -> int:
         """How often the component is called."""
@@ -173,7 +191,8 @@ class CallLog:
             }
             for stage in self.stages
         ]
-        return {"stages": stages, "visits": list(self.visits), "video": self.video and list(self.video)}
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        return {"stages": stages, **lists, "video": self.video and list(self.video)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CallLog:
@@ -188,7 +207,10 @@ class CallLog:
             for stage in data["stages"]
         )
         video = tuple(data["video"]) if data.get("video") else None
-        return cls(stages=stages, visits=tuple(data["visits"]), video=video)
+        return cls(stages=stages, **{name: tuple(data[name]) for name in _LISTS}, video=video)
+
+
+_LISTS = ("visits", "visit_stages", "offload_order", "never_offloaded")
 
 
 def call_name(key: str) -> str:
@@ -218,7 +240,7 @@ class _Reader:
 
     def __init__(self, keys: Mapping[int, str]) -> None:
         self.keys = keys
-        self.visits: list[str] = []
+        self.visits: list[tuple[str, str]] = []
         self.live = 0
         self.stage = ""
         self.order: list[str] = []
@@ -245,8 +267,8 @@ class _Reader:
         self.stage = stage_of(component, child.name)
         if self.stage not in self.order:
             self.order.append(self.stage)
-        if not self.visits or self.visits[-1] != component:
-            self.visits.append(component)
+        if not self.visits or self.visits[-1] != (component, self.stage):
+            self.visits.append((component, self.stage))
         key = f"{component}:{self.keys[id(child)]}"
         seen = self.calls.get((self.stage, key))
         count, live = (seen.count, seen.live_bytes) if seen else (0, 0)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from workbench._units import GIB, MIB
+from workbench._units import MIB
 from workbench.cost._band import band
 from workbench.cost._cached import Cached, Sequences
 from workbench.cost._trace import round_up
-from workbench.cost.calllog import CallLog, CallSummary, Stage, StageCall
+from workbench.cost.calllog import CallLog, CallSummary, Stage
+from workbench.cost.held import Held, as_placed
+from workbench.cost.host import host_ram
 from workbench.cost.margin import Residuals, margin_bytes, stage_fit_probability
-from workbench.cost.residency import RESIDENT, Placement, Residency, Weights
-from workbench.cost.roofline import KINDS, Seconds, compute_seconds, transfer_seconds
+from workbench.cost.residency import Residency, Weights
+from workbench.cost.roofline import KINDS, Seconds, compute_seconds
+from workbench.cost.waits import waits
+from workbench.cost.whereabouts import Timeline
 from workbench.devices import Device
 
 CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB, "cpu": 0}
@@ -21,8 +25,6 @@ CUBLAS_WORKSPACE_BYTES = {"hopper": 32 * MIB, "blackwell": 32 * MIB, "cpu": 0}
 pull request 175344 of February 2026), else `:4096:2:16:8`; none on a CPU. One for each handle and stream: matrix products run on one
 stream, also where weights are fetched on another. cuBLASLt works in the same one (`unified_cublas_and_lt_workspaces`)."""
 CUBLAS_WORKSPACE_DEFAULT_BYTES = (4096 * 2 + 16 * 8) * 1024
-PROCESS_RAM_BYTES = round(0.4 * GIB)
-"""Resident memory of a Python process that has imported torch and diffusers (0.39 GB, measured: torch 2.13, CPU build)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,8 @@ class Price:
     peak_reserved_bytes: int
     required_vram_bytes: int
     host_ram_bytes: int
+    timeline: Timeline = field(default=Timeline(), compare=False, repr=False)
+    """Where every component's weights are when."""
 
     @property
     def peak_stage(self) -> str:
@@ -94,9 +98,10 @@ def price(
     """
     cached = Cached(sequences if sequences is not None else Sequences())
     compute = compute if compute is not None else ComputeCache(device)
-    costs = []
+    costs, residency = [], as_placed(residency, log)
+    on_gpu = Held(log, weights, residency)
     for stage in log.stages:
-        memory = _stage_memory(stage, calls, weights, residency, device, cached)
+        memory = _stage_memory(stage, calls, weights, residency, on_gpu, device, cached)
         costs.append(_stage_time(stage, log, calls, weights, residency, device, compute, memory))
     allocated = max(stage.peak_allocated_bytes for stage in costs)
     reserved = max(stage.peak_reserved_bytes for stage in costs)
@@ -105,7 +110,8 @@ def price(
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
         required_vram_bytes=required_vram_bytes(costs, device),
-        host_ram_bytes=_host_ram(weights, residency, frames_bytes),
+        host_ram_bytes=host_ram(weights, residency, frames_bytes),
+        timeline=Timeline(log=log, calls=calls, weights=weights, residency=residency),
     )
 
 
@@ -166,16 +172,17 @@ def _stage_memory(
     calls: Mapping[str, CallSummary],
     weights: Mapping[str, Weights],
     residency: Residency,
+    on_gpu: Held,
     device: Device,
     cached: Cached,
 ) -> _Memory:
     workspace = workspace_bytes(device)
-    peak = _between_calls(stage, weights, residency)
+    peak = _between_calls(stage, on_gpu)
     most = alone = peak.reserved
     for call in stage.calls:
         summary = calls[call.key]
-        held = _weights_on_gpu(call.component, weights, residency, reserved=False)
-        held_reserved = _weights_on_gpu(call.component, weights, residency, reserved=True)
+        held = sum(on_gpu.while_running(call.component, stage.name).values())
+        held_reserved = sum(on_gpu.while_running(call.component, stage.name, reserved=True).values())
         activations = call.live_bytes + summary.peak_bytes + workspace
         live = round_up(call.live_bytes, 2 * MIB) + workspace
         owned = residency.of(call.component), weights[call.component]
@@ -195,34 +202,20 @@ def _has_room(device: Device, stage: str, reserved: int) -> bool:
     return reserved + margin_bytes(stage, reserved) <= room
 
 
-def _between_calls(stage: Stage, weights: Mapping[str, Weights], residency: Residency) -> _Memory:
+def _between_calls(stage: Stage, on_gpu: Held) -> _Memory:
     """The most that is held while the pipeline itself computes: its own tensors, and the weights that the calls leave there."""
     names = {call.component for call in stage.calls}
     held, held_reserved = (
-        max((_weights_on_gpu(name, weights, residency, reserved=reserved) for name in names), default=0)
+        max(
+            (sum(on_gpu.while_running(name, stage.name, reserved=reserved).values()) for name in names),
+            default=0,
+        )
         for reserved in (False, True)
     )
     reserved_bytes = held_reserved + round_up(stage.live_bytes, 2 * MIB)
     return _Memory(
         held, stage.live_bytes, held + stage.live_bytes, reserved_bytes, f"{stage.name}: the pipeline itself"
     )
-
-
-def weights_on_gpu(
-    running: str | None, weights: Mapping[str, Weights], residency: Residency, *, reserved: bool = False
-) -> dict[str, int]:
-    """Bytes of each component's weights in VRAM while `running` computes: its own as it is placed, and every resident one's."""
-    return {
-        name: held.resident_bytes(residency.of(name), reserved=reserved)
-        for name, held in weights.items()
-        if name == running or residency.of(name).mode == "resident"
-    }
-
-
-def _weights_on_gpu(
-    running: str, weights: Mapping[str, Weights], residency: Residency, *, reserved: bool
-) -> int:
-    return sum(weights_on_gpu(running, weights, residency, reserved=reserved).values())
 
 
 def workspace_bytes(device: Device) -> int:
@@ -241,18 +234,9 @@ def _stage_time(
     memory: _Memory,
 ) -> StageCost:
     total = compute.of(stage)
-    stalls = stalls_low = 0.0
     for call in stage.calls:
-        once = compute.of(calls[call.key])
-        total = total + once.times(call.count)
-        placement = residency.of(call.component)
-        share = call.count / max(1, log.num_calls(call.component))
-        waits = _Waits(
-            call=call, passes=calls[call.key].passes, held=weights[call.component], device=device, once=once
-        )
-        expected, low = waits.seconds(placement, log.num_visits(call.component) * share)
-        stalls += expected
-        stalls_low += low
+        total = total + compute.of(calls[call.key]).times(call.count)
+    stalls, stalls_low = waits(stage, log, calls, weights, residency, device, compute.of)
     seconds = total.expected + stalls
     low_s, high_s = band(seconds, total.low + stalls_low, device)
     return StageCost(
@@ -268,53 +252,3 @@ def _stage_time(
         high_s=high_s,
         by_kind_s={**dict(zip(KINDS, total.by_kind, strict=True)), "transfer": stalls},
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Waits:
-    """How long the GPU waits for weights during one call's repetitions in a stage."""
-
-    call: StageCall
-    passes: int
-    held: Weights
-    device: Device
-    once: Seconds
-    """Compute of one repetition."""
-
-    def seconds(self, placement: Placement, visits: float) -> tuple[float, float]:
-        """(expected, low).
-
-        What moves, by the library that moves it: `whole` goes in and out once per visit from pageable memory; `leaves` goes in for
-        every pass and is dropped; `blocks` goes in and out for every pass, or with a stream only in, from pinned memory, beside the
-        compute.
-        """
-        if placement == RESIDENT:
-            return 0.0, 0.0
-        one_way = transfer_seconds(self.held.total_bytes, self.device, pinned=placement.stream)
-        least = self.held.total_bytes / self.device.link_bytes_per_s
-        if placement.mode == "whole":
-            return 2 * one_way * visits, 2 * least * visits
-        passes = self.call.count * self.passes
-        if placement.mode == "leaves":
-            return one_way * passes, least * passes
-        if not placement.stream:
-            return 2 * one_way * passes, 2 * least * passes
-        groups = self.held.groups(placement.blocks_per_group)
-        first = max(groups[:2], default=0) / self.held.total_bytes if self.held.total_bytes else 0.0
-        late = max(0.0, one_way * (1 - first) - self.once.expected / self.passes)
-        return (one_way * first + late) * passes, max(0.0, least - self.once.low / self.passes) * passes
-
-
-def _host_ram(weights: Mapping[str, Weights], residency: Residency, frames_bytes: int) -> int:
-    """Host RAM at its highest: offloaded weights and the finished video, or the largest component on its way to the GPU while loading.
-
-    With a stream, diffusers pins a copy of every weight before the first call, while the originals are still there; with the pinned
-    allocator's rounding that gives the 2.5-3 times the weights that its authors measured (diffusers pull request 13381).
-    """
-    offloaded = 0
-    for name, held in weights.items():
-        placement = residency.of(name)
-        if placement.mode != "resident":
-            offloaded += held.total_bytes + (held.pinned_bytes if placement.stream else 0)
-    loading = max((held.total_bytes for held in weights.values()), default=0)
-    return PROCESS_RAM_BYTES + max(offloaded + frames_bytes, loading)

@@ -4,11 +4,13 @@ A `Placement` says how a component's weights reach the GPU; which technique aske
 VRAM and moves over the host link follows the libraries that implement it:
 
 - `resident`  all weights stay on the GPU.
-- `whole`     all weights come when the component is called and leave when the next one is (accelerate's `cpu_offload_with_hook`,
-              diffusers' `enable_model_cpu_offload`): on the GPU only one such component at a time.
-- `leaves`    each leaf module's weights come for its own forward and are dropped after it (accelerate's `cpu_offload`).
-- `blocks`    groups of `blocks_per_group` blocks come together (diffusers' group offloading); with `stream` the next group is
-              fetched while this one computes, so two groups are on the GPU. Modules outside the block lists come as one group.
+- `whole`     all weights come when the component is called and leave when the component after it in the pipeline's own sequence is
+              (accelerate's `cpu_offload_with_hook`, diffusers' `enable_model_cpu_offload`): `turns.py` follows that sequence.
+- `leaves`    each module's own weights come for its forward and are dropped after it (accelerate's `cpu_offload`).
+- `blocks`    groups of `blocks_per_group` blocks come together (diffusers' group offloading, `block_level`); with `stream` the next
+              group is fetched while this one computes, so two groups are on the GPU. Modules outside the block lists come as one
+              group. Of `resident_blocks` blocks, and then of what is outside the blocks too, the weights stay on the GPU.
+- `layers`    each layer is such a group (`leaf_level`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, Literal
 
 from workbench.cost._trace import round_up
 
-Mode = Literal["resident", "whole", "leaves", "blocks"]
+Mode = Literal["resident", "whole", "leaves", "blocks", "layers"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +32,13 @@ class Placement:
     blocks_per_group: int = 1
     """Blocks that move together; `blocks` only."""
     stream: bool = False
-    """Whether the next group is fetched while this one computes; `blocks` only."""
+    """Whether the next group is fetched while this one computes; `blocks` and `layers` only."""
+    pins_late: bool = False
+    """Whether a group is copied to pinned memory each time that it is fetched, instead of once for all; with `stream` only."""
+    on_disk: bool = False
+    """Whether groups wait in files instead of host RAM; `blocks` and `layers` only."""
+    resident_blocks: int = 0
+    """Blocks that stay on the GPU, spread evenly among the others; `blocks` only."""
 
 
 RESIDENT = Placement()
@@ -63,10 +71,22 @@ class Weights:
     """What a copy in pinned host memory takes: PyTorch's pinned allocator rounds each request up to a power of two
     (aten/src/ATen/core/CachingHostAllocator.h)."""
     largest_leaf_bytes: int
-    """Weights of the largest module without children."""
+    """Most weights that are there at once when each module's own come for its forward: a layer's and those of the modules around it."""
     blocks: tuple[int, ...]
-    """Bytes of each repeated block, in order of execution; empty if the component has no block list."""
+    """Bytes of each block that group offloading finds, in order of execution; empty if the component has none."""
     num_tensors: int
+    blocks_pinned: tuple[int, ...] = ()
+    """What a copy of each block in pinned host memory takes."""
+    outside_bytes: int = 0
+    """Weights outside the part that group offloading is given, which stay on the GPU: `blocks` and `layers` only."""
+    leaf_window_bytes: int = 0
+    """As `largest_layer_bytes`, with the next layer's weights beside them."""
+    largest_layer_bytes: int = 0
+    """As `largest_leaf_bytes`, of the part that group offloading is given, and with buffers."""
+    unmoved_bytes: int = 0
+    """Buffers that `leaves` puts on the GPU for good."""
+    num_layers: int = 1
+    """Modules with weights of their own in that part."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -75,20 +95,35 @@ class Weights:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Weights:
         """The inverse of `to_json`."""
-        return cls(**{**data, "blocks": tuple(data["blocks"])})
+        return cls(**{**data, "blocks": tuple(data["blocks"]), "blocks_pinned": tuple(data["blocks_pinned"])})
 
     @property
     def other_bytes(self) -> int:
-        """Weights outside the blocks."""
-        return self.total_bytes - sum(self.blocks)
+        """Weights that are offloaded with the blocks but belong to none."""
+        return max(0, self.total_bytes - sum(self.blocks) - self.outside_bytes)
 
-    def groups(self, blocks_per_group: int) -> tuple[int, ...]:
-        """Bytes of each group that moves together; the weights outside the blocks are a group of their own, first."""
-        grouped = [
-            sum(self.blocks[start : start + blocks_per_group])
-            for start in range(0, len(self.blocks), blocks_per_group)
-        ]
-        return tuple(size for size in (self.other_bytes, *grouped) if size)
+    def groups(self, placement: Placement) -> tuple[int, ...]:
+        """Bytes of each group of blocks that moves, in order; blocks that stay are in none."""
+        moving = [size for size, stays in zip(self.blocks, self.stays(placement), strict=True) if not stays]
+        step = placement.blocks_per_group
+        return tuple(sum(moving[start : start + step]) for start in range(0, len(moving), step))
+
+    def stays(self, placement: Placement) -> tuple[bool, ...]:
+        """Of each block, whether it stays on the GPU."""
+        return spread(len(self.blocks), placement.resident_blocks)
+
+    def idle_bytes(self, placement: Placement) -> int:
+        """What stays on the GPU while the component does not compute; of `whole`, what `turns.py` says comes on top."""
+        if placement.mode == "resident":
+            return self.total_bytes
+        if placement.mode == "leaves":
+            return self.unmoved_bytes
+        if placement.mode == "whole":
+            return 0
+        if not placement.resident_blocks:
+            return self.outside_bytes
+        staying = sum(size for size, stays in zip(self.blocks, self.stays(placement), strict=True) if stays)
+        return self.outside_bytes + self.other_bytes + staying
 
     def resident_bytes(self, placement: Placement, *, reserved: bool = False) -> int:
         """The most of these weights that is on the GPU while the component computes.
@@ -98,16 +133,36 @@ class Weights:
         """
         if placement.mode in ("resident", "whole"):
             return self.reserved_bytes if reserved else self.total_bytes
-        if placement.mode == "leaves":
-            held = self.largest_leaf_bytes
-        else:
-            groups = self.groups(placement.blocks_per_group)
-            # the group of the rest stays for the whole forward, the others pass by: one at a time, two with a stream
-            passing = groups[1:] if self.blocks and self.other_bytes else groups
-            window = 2 if placement.stream else 1
-            most = max((sum(passing[k : k + window]) for k in range(len(passing))), default=0)
-            held = most + (self.other_bytes if self.blocks else 0)
+        return self.idle_bytes(placement) + self.passing_bytes(placement, reserved=reserved)
+
+    def passing_bytes(self, placement: Placement, *, reserved: bool = False) -> int:
+        """The most that is on the GPU only while the component computes, unless it is placed whole.
+
+        Args:
+            reserved: what the allocator holds for it instead of what is allocated.
+        """
+        held = self._passing_bytes(placement)
         return round_up(held, _SEGMENT_BYTES) if reserved else held
+
+    def _passing_bytes(self, placement: Placement) -> int:
+        if placement.mode == "leaves":
+            return self.largest_leaf_bytes
+        if placement.mode == "layers":
+            return self.leaf_window_bytes if placement.stream else self.largest_layer_bytes
+        groups, window = self.groups(placement), 2 if placement.stream else 1
+        most = max((sum(groups[k : k + window]) for k in range(len(groups))), default=0)
+        # the group of the rest stays for the whole forward, the others pass by: one at a time, two with a stream
+        return most + (0 if placement.resident_blocks else self.other_bytes)
+
+
+def spread(number: int, staying: int) -> tuple[bool, ...]:
+    """Of each of `number` blocks, whether it stays when `staying` of them do, as evenly spread as can be.
+
+    The first ones move: the fetch of the next block that moves then has as many blocks' compute to hide behind everywhere. mmgp's
+    `tune_preloading` spreads them too.
+    """
+    staying = min(staying, number)
+    return tuple((k + 1) * staying // number > k * staying // number for k in range(number))
 
 
 _SEGMENT_BYTES = 2 * 2**20

@@ -59,6 +59,9 @@ class Device:
     ram_bytes: int | None = None
     """Host RAM; None means unknown, so it limits nothing."""
 
+    disk_bytes_per_s: float | None = None
+    """Reading of large files in the machine; None means unknown (`cost/transfers.py` says what is then assumed)."""
+
     context_bytes: int
     """Memory taken before the first tensor: `unavailable_bytes` + CUDA context + kernels loaded on first use."""
 
@@ -128,6 +131,8 @@ class Device:
     def _check_rates(self) -> None:
         _check_rate(self.name, "bandwidth_bytes_per_s", self.bandwidth_bytes_per_s)
         _check_rate(self.name, "link_bytes_per_s", self.link_bytes_per_s)
+        if self.disk_bytes_per_s is not None:
+            _check_rate(self.name, "disk_bytes_per_s", self.disk_bytes_per_s)
         _check_keys(self.name, "dense_flops", self.dense_flops, required=("fp32",), allowed=DTYPES)
         for dtype, rate in self.dense_flops.items():
             _check_rate(self.name, f"dense_flops[{dtype!r}]", rate)
@@ -233,7 +238,7 @@ class Device:
         data = {name: value for name, value in data.items() if name != "format"}
         known = [item.name for item in dataclasses.fields(cls)]
         optional = (
-            *("ram_bytes", "unavailable_bytes", "desktop_bytes", "basis"),
+            *("ram_bytes", "unavailable_bytes", "desktop_bytes", "disk_bytes_per_s", "basis"),
             *("tables", "band", "rent_usd_per_hour"),
         )
         missing = [name for name in known if name not in data and name not in optional]

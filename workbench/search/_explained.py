@@ -5,6 +5,7 @@ from __future__ import annotations
 from workbench._units import GIB, MIB, format_seconds, gib
 from workbench.search._explanation import CATEGORIES, Change, Explanation, StagePeak
 from workbench.search._report import Column, Report, Section, Table, header, verdict
+from workbench.search._weights import weights_sections
 from workbench.search._words import (
     describe_binds,
     describe_component,
@@ -26,7 +27,13 @@ def explanation_report(found: Explanation, choice: str = "") -> Report:
         lines=header(found.cost, choice),
         verdict=verdict(found.cost),
         is_good=found.cost.fits,
-        sections=(_stages(found), _alive(found.peak), _required(found), _changes(found)),
+        sections=(
+            _stages(found),
+            _alive(found.peak),
+            *weights_sections(found.cost),
+            _required(found),
+            _changes(found),
+        ),
     )
 
 

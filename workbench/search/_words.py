@@ -59,6 +59,17 @@ def describe_stage(name: str) -> str:
     return name.replace("_", " ")
 
 
+def describe_stretch(stage: str, running: str) -> str:
+    """A stretch of the run for people: `"denoise"`, `"decode · vocoder"`, `"before the call"`, `"after the call"`.
+
+    Args:
+        running: the component that computes; empty where the stage says enough.
+    """
+    if stage in ("ready", "after"):
+        return "before the call" if stage == "ready" else "after the call"
+    return describe_stage(stage) + (f"{SEPARATOR}{describe_component(running)}" if running else "")
+
+
 def describe_binds(binds: str, width: int = 28) -> str:
     """What binds, short enough for a table's cell: `"vae…resnets.1.conv1: convolution"`. The JSON has the whole path.
 
@@ -200,9 +211,14 @@ def _offload(parameters: Mapping[str, Any]) -> str:
         return "no offload"
     words = [f"{mode} offload"]
     if mode == "group":
-        words.append(f"by {_plural(parameters.get('blocks_per_group', 1), 'block')}")
+        leaf = parameters.get("offload_type") == "leaf_level"
+        words.append("by layer" if leaf else f"by {_plural(parameters.get('blocks_per_group', 1), 'block')}")
         if parameters.get("stream"):
-            words.append("with a stream")
+            words.append("with a stream" + (", pinned late" if parameters.get("low_cpu_mem_usage") else ""))
+        if parameters.get("resident_blocks"):
+            words.append(f"({_plural(parameters['resident_blocks'], 'block')} resident)")
+        if parameters.get("disk"):
+            words.append("in files")
     if parameters.get("components"):
         words.append("of " + ", ".join(describe_component(name) for name in parameters["components"]))
     return " ".join(words)

@@ -42,6 +42,18 @@ def _streamed_vae_in_tiles(used: Mapping[str, AbstractTechnique]) -> str | None:
     return None
 
 
+def _quantised_in_files(used: Mapping[str, AbstractTechnique]) -> str | None:
+    """Files of groups hold plain tensors (safetensors): diffusers refuses torchao's, and what bitsandbytes keeps beside a weight would
+    not be in them. `fp8_storage` is plain."""
+    offload, quantization = used.get("offload"), used.get("quantization")
+    if not isinstance(offload, Offload) or offload.disk is None or not isinstance(quantization, Quantization):
+        return None
+    for name, kind in quantization.components.items():
+        if kind != "fp8_storage" and name in offload.grouped((name,)):
+            return f"offload with disk does not go with quantization {kind} of {name}: its weights are no plain tensors"
+    return None
+
+
 def _cached_windows(used: Mapping[str, AbstractTechnique]) -> str | None:
     """The hooks of a cache count calls of the blocks, and would take a window for a step."""
     if "cache" in used and "temporal_chunks" in used:
@@ -74,6 +86,7 @@ def _adapters_on_fused(used: Mapping[str, AbstractTechnique]) -> str | None:
 CONFLICTS: Final[tuple[Conflict, ...]] = (
     _dtype_of_quantised,
     _streamed_vae_in_tiles,
+    _quantised_in_files,
     _cached_windows,
     _cached_guidance,
     _adapters_on_fused,

@@ -15,8 +15,9 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench.views._memory import plot_memory
     from workbench.views._show import show
     from workbench.views._time import plot_time
+    from workbench.views._whereabouts import plot_whereabouts
 
-__all__ = ["plot_alive", "plot_compare", "plot_front", "plot_memory", "plot_time", "show"]
+__all__ = ["plot_alive", "plot_compare", "plot_front", "plot_memory", "plot_time", "plot_whereabouts", "show"]
 
 _HOME = {
     "plot_alive": "workbench.views._alive",
@@ -24,6 +25,7 @@ _HOME = {
     "plot_front": "workbench.views._front",
     "plot_memory": "workbench.views._memory",
     "plot_time": "workbench.views._time",
+    "plot_whereabouts": "workbench.views._whereabouts",
     "show": "workbench.views._show",
 }
 
