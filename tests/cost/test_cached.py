@@ -128,4 +128,4 @@ def test_real_run_reserves_what_its_replay_as_a_whole_does(
             most = max(most, sequences.reserved(sequence) + round_up(made.live_bytes, 2 * MIB))
     whole = replay(run, Allocator(options=options)).peak_reserved
     # expandable segments: the pipeline's own tensors between the calls cut the one segment into parts, and are not placed in it here
-    assert most == pytest.approx(whole, rel=0.06 if options.expandable_segments else 0.02)
+    assert most == pytest.approx(whole, rel=0.06 if options.expandable_segments else 0.03)
