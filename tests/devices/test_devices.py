@@ -69,6 +69,7 @@ def test_every_number_has_a_source(device: Device) -> None:
     }
     numbers |= {f"dense_flops.{dtype}" for dtype in device.dense_flops}
     numbers |= {f"efficiencies.{key}" for key in device.efficiencies}
+    numbers |= {f"tables.{key}" for key in device.tables}
     assert {name for name in numbers if len(device.sources.get(name, "")) < 20} == set()
     assert set(device.sources) <= numbers | {"compute_capability"}
 
@@ -78,6 +79,16 @@ def test_an_efficiency_of_the_catalogue_says_that_it_is_no_measurement_of_ours(d
     assert device.basis == "catalogue"
     for key in device.efficiencies:
         assert re.match("uncalibrated|assumption", device.sources[f"efficiencies.{key}"])
+    for key in device.tables:
+        assert re.match("uncalibrated|fitted to", device.sources[f"tables.{key}"])
+
+
+@GPUS
+def test_what_works_out_addresses_is_never_faster_than_what_does_not(device: Device) -> None:
+    scattered = device.tables["memory.scattered"].fraction(1e9)
+    assert 0 < scattered <= device.efficiencies["memory"]
+    if "matmul.int4" in device.tables:
+        assert 0 < device.tables["matmul.int4"].fraction(1e12) < device.efficiencies["matmul"]
 
 
 @GPUS

@@ -124,7 +124,32 @@ def describe(
     ):  # softmax, isneginf to a mask, all, and where in place (torch 2.13, attention.cpp)
         mask = outputs[0].numel()
         return Op(name, "memory", dtype, 0, 3 * read + mask, 2 * written + mask, workspace_bytes=mask)
-    return Op(name, "memory", dtype, 0, read, written)
+    return Op(name, "memory", dtype, 0, read, written, (1,) if _is_scattered(func, inputs, outputs) else ())
+
+
+def _is_scattered(func: torch._ops.OpOverload, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Whether an element-wise op or a copy works out the address of every element: its tensors are broadcast, have gaps or differ in the
+    order of their dimensions, so that TensorIterator cannot walk them as one line (aten/src/ATen/native/cuda/CUDALoops.cuh)."""
+    base = func._schema.name.rpartition("::")[2]
+    if torch.Tag.pointwise not in func.tags and base not in _COPIES:
+        return False
+    tensors = [t for t in (*inputs, *outputs) if t.numel() > 1]
+    return any(t.shape != tensors[0].shape or t.stride() != tensors[0].stride() for t in tensors) or any(
+        not _is_dense(t) for t in tensors[:1]
+    )
+
+
+_COPIES = frozenset({"copy_", "_to_copy", "clone"})
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor's elements lie side by side, in whatever order of its dimensions."""
+    expected = 1
+    for size, stride in sorted(zip(tensor.shape, tensor.stride(), strict=True), key=lambda dim: dim[1]):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def _product_shape(

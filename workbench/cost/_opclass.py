@@ -51,9 +51,10 @@ def classify(op: Op, *, on_cpu: bool) -> tuple[str, float, float]:
         on_cpu: whether it runs on PyTorch's CPU kernels.
     """
     if op.kind == "memory":
-        return _memory(op)
+        return _memory(op, on_cpu)
     if op.kind == "matmul":
-        return "matmul", float(op.flops), float(min(op.dims[1:], default=1) or 1)
+        group = "matmul.int4" if base_name(op) == "_weight_int4pack_mm" else "matmul"
+        return group, float(op.flops), float(min(op.dims[1:], default=1) or 1)
     if op.kind == "attention":
         kernel = next((name for word, name in _ATTENTION if word in op.name), "efficient")
         return f"attention.{kernel}", float(op.flops), float(min(op.dims[2:], default=1) or 1)
@@ -62,11 +63,13 @@ def classify(op: Op, *, on_cpu: bool) -> tuple[str, float, float]:
     return "", 0.0, 1.0
 
 
-def _memory(op: Op) -> tuple[str, float, float]:
+def _memory(op: Op, on_cpu: bool) -> tuple[str, float, float]:
     name = base_name(op)
     work = float(op.read_bytes + op.write_bytes)
     if op.kind == "view" or name in NOTHING:
         return "", 0.0, 1.0
+    if op.dims and not on_cpu:
+        return "memory.scattered", work, 1.0
     if name == "_to_copy":
         return ("memory.copy" if op.read_bytes == op.write_bytes else "memory.cast"), work, 1.0
     return f"memory.{_CLASS_OF.get(name, 'elementwise')}", work, 1.0

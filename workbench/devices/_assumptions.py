@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from workbench._units import MIB
+from workbench.devices._tables import Table
 
 # --- Desktop ----------------------------------------------------------------------------------------------------------
 # What a card that drives a display loses to it. It differs more from machine to machine than anything else here (about 500 MB more with two
@@ -202,6 +203,72 @@ _LAUNCH: Final = (
     "assumption: 5 microseconds per kernel, one for all cards, since it is the CPU's work (Python, dispatcher, "
     "cudaLaunchKernel); matters only where kernels are shorter than that",
 )
+
+
+# --- Fractions that depend on what an op looks like ---------------------------------------------------------------------
+_SCATTERED_BYTES_PER_LANE: Final = 0.037
+_SCATTERED: Final = (
+    "uncalibrated: broadcast and permuted element-wise ops work out every address on the integer lanes; PyTorch's bias-add moves 0.62 TB/s "
+    "on an H200, where a same-shape add of that size moves 1.39 (tile-ai/TileOPs pull request 537); in proportion to the lanes, at most "
+    "what contiguous ones reach"
+)
+_FA2_HOPPER: Final = (
+    "uncalibrated: FlashAttention-2 at 0.35 of an H100's peak (FlashAttention-3, arXiv 2407.08608); at head size 64 310 TFLOPS "
+    "(Dao-AILab/flash-attention pull request 2688)"
+)
+_CUDNN_HOPPER: Final = (
+    "uncalibrated: cuDNN 582 of 989 TFLOPS on an H100 at head size 128 (meta-pytorch/tritonbench#141); at 64 as much "
+    "less as on a B200"
+)
+_CUDNN_BLACKWELL: Final = (
+    "uncalibrated: cuDNN 1428 TFLOPS, 57.1 % of that card's peak, at head size 128 and 46 % at 64 "
+    "(Dao-AILab/flash-attention#2605)"
+)
+_HEAD_SIZES: Final = (64.0, 128.0)
+_FA2_AMPERE: Final = (
+    "uncalibrated: FlashAttention-2 on A100, 50-73 % of peak forward (arXiv 2307.08691): the lower half of that at head size 64, the upper "
+    "at 128"
+)
+ATTENTION_BY_HEAD_SIZE: Final[Mapping[str, Mapping[str, tuple[tuple[float, float], str]]]] = {
+    "ampere": {"flash": ((0.58, 0.68), _FA2_AMPERE)},
+    "hopper": {"flash": ((0.31, 0.35), _FA2_HOPPER), "cudnn": ((0.48, 0.59), _CUDNN_HOPPER)},
+    "blackwell": {"cudnn": ((0.46, 0.57), _CUDNN_BLACKWELL)},
+}
+"""Profile -> kernel -> what it reaches at each of `_HEAD_SIZES`; a kernel or a profile that is not here takes the one number above."""
+
+
+_INT4_FLOPS_PER_LANE: Final = 2.05
+_INT4: Final = (
+    "fitted to diffusers-torchao's CogVideoX-5b on an A100 (studies/published_time, TA017-TA020): tinygemm's kernel unpacks each weight "
+    "for every 16 tokens on the integer lanes, and reaches 20 TFLOPS there; in proportion to the lanes"
+)
+
+
+def integer_lanes_per_s(fp32_flops: float, capability: tuple[int, int]) -> float:
+    """32-bit integer operations per second: as many lanes as for fp32 up to compute capability 8.0 and from 12.0 on, half as many between
+    (NVIDIA's white papers of GA102, Hopper, Ada and RTX Blackwell)."""
+    has_half = (8, 0) < capability < (12, 0)
+    return fp32_flops / (4 if has_half else 2)
+
+
+def tables(
+    profile: str, capability: tuple[int, int], dense_flops: Mapping[str, float], bandwidth_bytes_per_s: float
+) -> dict[str, tuple[Table, str]]:
+    """What depends on more than the kind of op on a card of that profile, each with its source."""
+    lanes = integer_lanes_per_s(dense_flops["fp32"], capability)
+    scattered = min(_MEMORY[0], _SCATTERED_BYTES_PER_LANE * lanes / bandwidth_bytes_per_s)
+    found = {"memory.scattered": (_constant(scattered), _SCATTERED)}
+    if "bf16" in dense_flops:
+        int4 = min(MATMUL[profile][0], _INT4_FLOPS_PER_LANE * lanes / dense_flops["bf16"])
+        found["matmul.int4"] = (_constant(int4), _INT4)
+    for kernel, (fractions, source) in ATTENTION_BY_HEAD_SIZE.get(profile, {}).items():
+        rows = tuple((fraction,) for fraction in fractions)
+        found[f"attention.{kernel}"] = (Table(sizes=(1.0,), widths=_HEAD_SIZES, fractions=rows), source)
+    return found
+
+
+def _constant(fraction: float) -> Table:
+    return Table(sizes=(1.0,), fractions=((round(fraction, 3),),))
 
 
 def efficiencies(profile: str, link: Link) -> dict[str, tuple[float, str]]:

@@ -81,8 +81,9 @@ class Device:
     """`"catalogue"`: efficiencies are assumptions; `"calibrated"`: they were measured on this device."""
 
     tables: Mapping[str, Table] = field(default_factory=dict, hash=False)
-    """Measured fractions by kind of op and dtype, `"matmul.bf16"` (the names: `cost/_opclass.py`). What has no table takes the one number
-    of `efficiencies`, so a row of the catalogue has none."""
+    """Fractions that depend on more than the kind of op, by its class and dtype, `"matmul.bf16"` (the names: `cost/_opclass.py`): measured
+    on a calibrated device; in the catalogue for the few classes that have a public measurement. What has no table takes the one number
+    of `efficiencies`."""
 
     band: TimeBand | None = None
     """How far predicted times were from measured ones on this device; None where nothing was measured."""

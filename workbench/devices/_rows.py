@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from workbench._units import GIB, MIB
-from workbench.devices._assumptions import CONTEXTS, DISPLAY, HEADLESS, Link, efficiencies
+from workbench.devices._assumptions import CONTEXTS, DISPLAY, HEADLESS, Link, efficiencies, tables
 from workbench.devices._device import Device
 
 TERA = 1e12
@@ -45,6 +45,8 @@ def card(
     unavailable_bytes = memory_bytes - visible_mib * MIB
     context_bytes, context_source = CONTEXTS[architecture]
     fractions = efficiencies(profile or architecture, link)
+    dense_flops = {dtype: value * TERA for dtype, value in tera_ops.items()}
+    by_shape = tables(profile or architecture, capability, dense_flops, bandwidth_gb_s * GIGA)
     unavailable_source = (
         f"{memory_gib} GiB as sold minus the {visible_mib} MiB that CUDA reports: {visible_source}"
     )
@@ -55,13 +57,14 @@ def card(
         compute_capability=capability,
         memory_bytes=memory_bytes,
         bandwidth_bytes_per_s=bandwidth_gb_s * GIGA,
-        dense_flops={dtype: value * TERA for dtype, value in tera_ops.items()},
+        dense_flops=dense_flops,
         link_bytes_per_s=link.bytes_per_s,
         link_label=link.label,
         context_bytes=context_bytes + unavailable_bytes,
         unavailable_bytes=unavailable_bytes,
         desktop_bytes=desktop[0],
         efficiencies={key: value for key, (value, _) in fractions.items()},
+        tables={key: table for key, (table, _) in by_shape.items()},
         sources={
             "compute_capability": "developer.nvidia.com/cuda-gpus",
             "memory_bytes": f"{source}; a card sold as {memory_gib} GB counts as {memory_gib} GiB",
@@ -72,6 +75,7 @@ def card(
             "unavailable_bytes": unavailable_source,
             "desktop_bytes": desktop[1],
             **{f"efficiencies.{key}": text for key, (_, text) in fractions.items()},
+            **{f"tables.{key}": text for key, (_, text) in by_shape.items()},
         },
     )
 

@@ -48,7 +48,7 @@ def _quantised_in_files(used: Mapping[str, AbstractTechnique]) -> str | None:
     offload, quantization = used.get("offload"), used.get("quantization")
     if not isinstance(offload, Offload) or offload.disk is None or not isinstance(quantization, Quantization):
         return None
-    for name, choice in quantization.components.items():
+    for name, choice in quantization.chosen.items():
         if choice.kind != "fp8_storage" and name in offload.grouped((name,)):
             return f"offload with disk does not go with quantization {choice.kind} of {name}: its weights are no plain tensors"
     return None
