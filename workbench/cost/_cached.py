@@ -17,26 +17,38 @@ from workbench.cost.allocator import DEFAULT_OPTIONS, Allocator, AllocatorOption
 from workbench.cost.calllog import CallSummary, StageCall
 from workbench.cost.residency import Placement, Weights
 
-_Call = tuple[CallSummary, int, int]
-"""A call, the bytes of the pipeline's own tensors meanwhile, and those of weights that come and go while it runs."""
+_Call = tuple[CallSummary, int]
+"""A call, and the bytes of the pipeline's own tensors meanwhile."""
+
+
+_State = tuple[int, tuple[tuple[int, tuple[tuple[int, int], ...]], ...]]
+"""Bytes of the small pool, and each segment of the large one: its bytes, and (start, bytes) of the outputs that are held in it."""
 
 
 class Sequences:
-    """What sequences of calls reserve, worked out once each: a search prices the same calls thousands of times."""
+    """What sequences of calls reserve. A search prices the same calls thousands of times, and many sequences leave the same cache behind
+    them, so each call is replayed once for each state of the allocator that it meets."""
 
     def __init__(self, options: AllocatorOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
-        self._known: dict[tuple[tuple[int, int, int], ...], tuple[tuple[_Call, ...], int]] = {}
+        self._steps: dict[tuple[_State, int, int], tuple[CallSummary, _State, int]] = {}
 
     def reserved(self, calls: tuple[_Call, ...]) -> int:
         """Bytes that are reserved once these calls have run in an allocator that was empty, beyond the pipeline's own tensors."""
-        key = tuple((id(summary), live, moving) for summary, live, moving in calls)
-        if key not in self._known:
-            held = _Replay(self.options)
-            for k, call in enumerate(calls):
-                # the calls are kept beside the answer, so that their ids cannot be given to other objects
-                self._known[key[: k + 1]] = (calls[: k + 1], held.after(*call))
-        return self._known[key][1]
+        if len(calls) == 1:
+            return calls[0][0].reserved_bytes
+        replay, reserved = _Replay(self.options), 0
+        state: _State = (0, ())
+        for k, (summary, live_bytes) in enumerate(calls):
+            key = (state, id(summary), live_bytes)
+            if key not in self._steps:
+                for call in calls[replay.num_calls : k]:
+                    replay.after(*call)
+                found = replay.after(summary, live_bytes)
+                # the summary is kept too, so that its id cannot be given to another one
+                self._steps[key] = (summary, replay.state(), found)
+            _, state, reserved = self._steps[key]
+        return reserved
 
 
 @dataclass(slots=True)
@@ -46,6 +58,8 @@ class Cached:
     sequences: Sequences
     _calls: tuple[_Call, ...] = ()
     """Those since the cache was empty."""
+    _moving: int = 0
+    """The most weights that came and went since then: each component's find the room of those before."""
     _moved: str | None = None
     """The component that was moved in as a whole last."""
 
@@ -68,28 +82,29 @@ class Cached:
         """
         if placement.mode == "whole":
             if self._moved not in (None, call.component):
-                self._calls = ()
+                self._calls, self._moving = (), 0
             self._moved = call.component
         comes_and_goes = placement.mode not in ("resident", "whole")
         moving = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
-        self._calls = (*self._calls, (summary, call.live_bytes, moving))
+        self._calls, self._moving = (*self._calls, (summary, call.live_bytes)), max(self._moving, moving)
         alone = beside + summary.reserved_bytes
-        if len(self._calls) > 1:
-            together = beside - moving + self.sequences.reserved(self._calls)
+        if fits(alone):
+            together = beside - moving + self._moving + self.sequences.reserved(self._calls)
             if fits(together):
                 return together, min(alone, together)
-            self._calls = self._calls[
-                -1:
-            ]  # short of memory the allocator gives back what earlier calls have left
-        # and then what the call itself does not need any more
+        # short of memory, the allocator gives back what earlier calls have left, and then what this one does not need any more
+        self._calls, self._moving = self._calls[-1:], moving
         own = alone if fits(alone) else beside + summary.needed_bytes
         return own, own
 
 
 @dataclass(slots=True)
 class _Replay:
+    """An allocator that goes through calls one after another."""
+
     options: AllocatorOptions
     allocator: Allocator = field(init=False)
+    num_calls: int = 0
     small_bytes: int = 0
     outputs: list[Block] = field(default_factory=list)
     """Of the call before: the pipeline keeps them (or what it makes of them) while the next one runs."""
@@ -97,14 +112,14 @@ class _Replay:
     def __post_init__(self) -> None:
         self.allocator = Allocator(options=self.options)
 
-    def after(self, summary: CallSummary, live_bytes: int, moving_bytes: int) -> int:
+    def after(self, summary: CallSummary, live_bytes: int) -> int:
+        """Replays a call; returns what is reserved then, beyond the pipeline's own tensors."""
         allocator = self.allocator
         if (
             summary.given_bytes
         ):  # the outputs of the call before, or some of them: the requests begin with them
             self._drop_outputs()
         kept = summary.given_bytes + sum(block.size for block in self.outputs)
-        moving = allocator.allocate(moving_bytes) if moving_bytes else None
         live: dict[int, Block] = {}
         num_requests = 0
         for request in summary.requests:
@@ -113,12 +128,19 @@ class _Replay:
                 num_requests += 1
             else:
                 allocator.free(live.pop(-1 - request))
-        if moving is not None:
-            allocator.free(moving)
         self._drop_outputs()
         self.outputs = list(live.values())
         self.small_bytes = max(self.small_bytes, summary.small_bytes)
+        self.num_calls += 1
         return allocator.reserved + self.small_bytes - min(kept, live_bytes)
+
+    def state(self) -> _State:
+        """All that a later call can tell, but for the order of segments of one size."""
+        held: dict[int, list[tuple[int, int]]] = {}
+        for block in self.outputs:
+            held.setdefault(block.segment, []).append((block.start, block.size))
+        segments = self.allocator.large_segments.items()
+        return self.small_bytes, tuple(sorted((size, tuple(held.get(n, ()))) for n, size in segments))
 
     def _drop_outputs(self) -> None:
         for block in self.outputs:

@@ -101,6 +101,13 @@ class Allocator:
         """What the small pools hold."""
         return sum(sum(pool.segments.values()) for pool in self._pools.values() if pool.is_small)
 
+    @property
+    def large_segments(self) -> dict[int, int]:
+        """Bytes of each segment of the large pools, by its number."""
+        return {
+            n: held for pool in self._in_order() if not pool.is_small for n, held in pool.segments.items()
+        }
+
     def release_cached(self) -> None:
         """Gives everything that is wholly free back to the device (`torch.cuda.empty_cache`): segments, or pages of expandable ones."""
         for pool in self._in_order():
