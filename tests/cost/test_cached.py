@@ -6,7 +6,7 @@ import pytest
 
 from workbench._estimate import Predictor
 from workbench.cost._cached import Cached, Sequences
-from workbench.cost._trace import ALLOC, ENTER, FREE, Trace, round_up
+from workbench.cost._trace import ALLOC, ENTER, FREE, Trace
 from workbench.cost.allocator import Allocator, AllocatorOptions, replay
 from workbench.cost.calllog import CallSummary, StageCall, call_name
 from workbench.cost.price import price
@@ -96,14 +96,15 @@ def test_short_of_memory_the_cache_is_given_back(weights) -> None:
 
 
 def test_needless_cache_does_not_make_a_stage_the_one_that_needs_most(log, calls, weights) -> None:
-    # the decoder needs 2 GiB in one piece; the encoder has left 1, the denoiser 3 more in pieces of 512 MiB
+    # the encoder leaves 1 GiB; of that 100 MiB serve the pipeline and 512 the denoiser, which takes 7 pieces of 512 more; in none of them
+    # is room for the decoder's 2 GiB
     pieces = CallSummary.of(trace("Denoiser", *([512] * 8)))
     one = CallSummary.of(trace("Decoder", 2048))
     calls = {**calls, "transformer": pieces, "vae": one}
     three = {name: weights(MIB) for name in ("text_encoder", "transformer", "vae")}
     priced = price(log, calls, three, Residency(), get("h200"))
     decode = priced.stages[-1]
-    assert decode.cached_bytes == pytest.approx(4 * 1024 * MIB, rel=0.01)
+    assert decode.cached_bytes == (4 * 1024 + 512 - 100) * MIB
     assert decode.peak_reserved_bytes == priced.peak_reserved_bytes
     assert priced.peak_stage == "denoise"
 
@@ -125,7 +126,7 @@ def test_real_run_reserves_what_its_replay_as_a_whole_does(
         for made in stage.calls:
             summary = CallSummary.of(traced[call_name(made.key)], options)
             sequence = (*sequence, (summary, made.live_bytes))
-            most = max(most, sequences.reserved(sequence) + round_up(made.live_bytes, 2 * MIB))
+            most = max(most, sequences.reserved(sequence))
     whole = replay(run, Allocator(options=options)).peak_reserved
-    # expandable segments: the pipeline's own tensors between the calls cut the one segment into parts, and are not placed in it here
-    assert most == pytest.approx(whole, rel=0.06 if options.expandable_segments else 0.03)
+    # the pipeline's own tensors, of which only the sum is known here, cut what is free otherwise than they really do
+    assert most == pytest.approx(whole, rel=0.03)

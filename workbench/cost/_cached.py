@@ -13,7 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from workbench.cost.allocator import DEFAULT_OPTIONS, Allocator, AllocatorOptions, Block
+from workbench.cost._trace import round_up
+from workbench.cost.allocator import (
+    DEFAULT_OPTIONS,
+    ROUND_LARGE_BYTES,
+    SMALL_BYTES,
+    Allocator,
+    AllocatorOptions,
+    Block,
+)
 from workbench.cost.calllog import CallSummary, StageCall
 from workbench.cost.residency import Placement, Weights
 
@@ -22,7 +30,7 @@ _Call = tuple[CallSummary, int]
 
 
 _State = tuple[int, tuple[tuple[int, tuple[tuple[int, int], ...]], ...]]
-"""Bytes of the small pool, and each segment of the large one: its bytes, and (start, bytes) of the outputs that are held in it."""
+"""Bytes of the small pool, and each segment of the large one: its bytes, and (start, bytes) of what is held in it."""
 
 
 class Sequences:
@@ -34,9 +42,7 @@ class Sequences:
         self._steps: dict[tuple[_State, int, int], tuple[CallSummary, _State, int]] = {}
 
     def reserved(self, calls: tuple[_Call, ...]) -> int:
-        """Bytes that are reserved once these calls have run in an allocator that was empty, beyond the pipeline's own tensors."""
-        if len(calls) == 1:
-            return calls[0][0].reserved_bytes
+        """Bytes that are reserved once these calls have run in an allocator that was empty."""
         replay, reserved = _Replay(self.options), 0
         state: _State = (0, ())
         for k, (summary, live_bytes) in enumerate(calls):
@@ -77,7 +83,7 @@ class Cached:
         Args:
             placement: of the component that is called.
             weights: its weights.
-            beside: what is reserved for all weights and for the pipeline's own tensors meanwhile.
+            beside: what is reserved for all weights and, rounded up to 2 MiB, for the pipeline's own tensors meanwhile.
             fits: whether the device has so many bytes for the allocator.
         """
         if placement.mode == "whole":
@@ -89,7 +95,10 @@ class Cached:
         self._calls, self._moving = (*self._calls, (summary, call.live_bytes)), max(self._moving, moving)
         alone = beside + summary.reserved_bytes
         if fits(alone):
-            together = beside - moving + self._moving + self.sequences.reserved(self._calls)
+            together = alone - moving + self._moving
+            if len(self._calls) > 1:
+                own = summary.reserved_bytes + round_up(call.live_bytes, ROUND_LARGE_BYTES)
+                together += self.sequences.reserved(self._calls) - own
             if fits(together):
                 return together, min(alone, together)
         # short of memory, the allocator gives back what earlier calls have left, and then what this one does not need any more
@@ -108,18 +117,21 @@ class _Replay:
     small_bytes: int = 0
     outputs: list[Block] = field(default_factory=list)
     """Of the call before: the pipeline keeps them (or what it makes of them) while the next one runs."""
+    others: list[Block] = field(default_factory=list)
+    """What else the pipeline holds, as one block."""
 
     def __post_init__(self) -> None:
         self.allocator = Allocator(options=self.options)
 
     def after(self, summary: CallSummary, live_bytes: int) -> int:
-        """Replays a call; returns what is reserved then, beyond the pipeline's own tensors."""
+        """Replays a call and returns what is reserved then."""
         allocator = self.allocator
-        if (
-            summary.given_bytes
-        ):  # the outputs of the call before, or some of them: the requests begin with them
-            self._drop_outputs()
-        kept = summary.given_bytes + sum(block.size for block in self.outputs)
+        if summary.given_bytes:
+            self._drop(self.outputs)  # or some of them: the requests begin with what the call is given
+        others = live_bytes - summary.given_bytes - sum(block.size for block in self.outputs)
+        made = [allocator.allocate(others)] if others > SMALL_BYTES else []
+        self._drop(self.others)
+        self.others = made
         live: dict[int, Block] = {}
         num_requests = 0
         for request in summary.requests:
@@ -128,21 +140,20 @@ class _Replay:
                 num_requests += 1
             else:
                 allocator.free(live.pop(-1 - request))
-        self._drop_outputs()
+        self._drop(self.outputs)
         self.outputs = list(live.values())
         self.small_bytes = max(self.small_bytes, summary.small_bytes)
         self.num_calls += 1
-        return allocator.reserved + self.small_bytes - min(kept, live_bytes)
+        return allocator.reserved + self.small_bytes
 
     def state(self) -> _State:
         """All that a later call can tell, but for the order of segments of one size."""
         held: dict[int, list[tuple[int, int]]] = {}
-        for block in self.outputs:
+        for block in (*self.outputs, *self.others):
             held.setdefault(block.segment, []).append((block.start, block.size))
         segments = self.allocator.large_segments.items()
         return self.small_bytes, tuple(sorted((size, tuple(held.get(n, ()))) for n, size in segments))
 
-    def _drop_outputs(self) -> None:
-        for block in self.outputs:
-            self.allocator.free(block)
-        self.outputs = []
+    def _drop(self, blocks: list[Block]) -> None:
+        while blocks:
+            self.allocator.free(blocks.pop())
