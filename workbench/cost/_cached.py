@@ -4,7 +4,7 @@ A call's segments stay cached when it is over, and the next one takes what fits 
 more than its largest call alone: how much more is a matter of sizes and order, so the calls' requests are replayed through one allocator.
 Each distinct call is replayed once; its repetitions find what it left.
 
-The cache is emptied where accelerate moves one model out and the next one in (`CpuOffload.pre_forward`, behind diffusers'
+The cache is emptied where accelerate sends one model back before it brings the next (`CpuOffload.pre_forward`, behind diffusers'
 `enable_model_cpu_offload`). Nothing else in diffusers 0.42 does so between the stages of a call.
 """
 
@@ -62,15 +62,18 @@ class Cached:
     """Goes through a run's calls in order and says what is reserved at each."""
 
     sequences: Sequences
+    emptied: frozenset[tuple[str, str]] = frozenset()
+    """(stage, component) before whose first call the cache is emptied (`turns.sending_back`)."""
     _calls: tuple[_Call, ...] = ()
     """Those since the cache was empty."""
     _moving: int = 0
     """The most weights that came and went since then: each component's find the room of those before."""
-    _moved: str | None = None
-    """The component that was moved in as a whole last."""
+    _at: tuple[str, str] | None = None
+    """Stage and component of the call before."""
 
     def reserved(
         self,
+        stage: str,
         call: StageCall,
         summary: CallSummary,
         placement: Placement,
@@ -86,10 +89,10 @@ class Cached:
             beside: what is reserved for all weights and, rounded up to 2 MiB, for the pipeline's own tensors meanwhile.
             fits: whether the device has so many bytes for the allocator.
         """
-        if placement.mode == "whole":
-            if self._moved not in (None, call.component):
-                self._calls, self._moving = (), 0
-            self._moved = call.component
+        at = stage, call.component
+        if at != self._at and at in self.emptied:
+            self._calls, self._moving = (), 0
+        self._at = at
         comes_and_goes = placement.mode not in ("resident", "whole")
         moving = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
         self._calls, self._moving = (*self._calls, (summary, call.live_bytes)), max(self._moving, moving)
