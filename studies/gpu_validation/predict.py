@@ -91,7 +91,7 @@ def filled_in(case: Case, device_name: str) -> tuple[ModelSpec, dict[str, Any]]:
     spec = predictor.spec
     with collector_paused():
         call = _single_call(predictor, settings, case) if case.component else _whole_call(predictor, settings)
-        predicted = prediction(predictor, settings, device, case.component, case.method)
+        predicted = prediction(predictor, settings, device, case.component, case.method, case.allocator)
     stages = _stages(predictor, settings, case.component)
     parts = (case.component,) if case.component else spec.component_names()
     return spec, {
@@ -114,10 +114,24 @@ def filled_in(case: Case, device_name: str) -> tuple[ModelSpec, dict[str, Any]]:
 
 
 def prediction(
-    predictor: Predictor, settings: Settings, device: Device, component: str | None, method: str
+    predictor: Predictor,
+    settings: Settings,
+    device: Device,
+    component: str | None,
+    method: str,
+    allocator: str = "",
 ) -> dict[str, Any]:
-    """The prediction for a case on a device, as JSON."""
+    """The prediction for a case on a device, as JSON.
+
+    Args:
+        allocator: options that the process is started with, as `PYTORCH_ALLOC_CONF` takes them.
+    """
     left_out = ""
+    if allocator and device.compute_capability is not None:
+        options = dict(option.split(":") for option in allocator.split(","))
+        settings = settings.with_(
+            "allocator", {name: json.loads(value.lower()) for name, value in options.items()}
+        )
     if device.compute_capability is None and settings.get("offload") is not None:
         settings, left_out = (
             settings.with_("offload", None),
@@ -128,6 +142,7 @@ def prediction(
     names = (component,) if component else predictor.spec.component_names()
     return {
         "device": device.name,
+        "allocator": settings.allocator_options().conf(),
         "architecture": device.architecture,
         "device_bytes": device.memory_bytes,
         "context_bytes": device.context_bytes,
@@ -300,7 +315,9 @@ def again(cases_file: Path, out: Path, here: Device) -> None:
             predictor = Predictor(Workload(**case["workload"]))
             component, method = case["call"].get("component"), case["call"].get("method", "")
             settings = Settings.parse(case["settings"])
-            found[case["id"]] = prediction(predictor, settings, resolve(here, vram_gb=cap), component, method)
+            found[case["id"]] = prediction(
+                predictor, settings, resolve(here, vram_gb=cap), component, method, case["allocator"]
+            )
         except Exception as error:  # noqa: BLE001 - a package that is missing here must not end the other predictions
             found[case["id"]] = {"error": f"{type(error).__name__}: {error}"[:500]}
         temporary = out.with_suffix(".part")

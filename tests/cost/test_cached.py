@@ -6,11 +6,12 @@ import pytest
 
 from workbench._estimate import Predictor
 from workbench.cost._cached import Cached, Sequences
-from workbench.cost._trace import ALLOC, ENTER, FREE, Trace, round_up
+from workbench.cost._trace import ALLOC, ENTER, FREE, Trace
 from workbench.cost.allocator import Allocator, AllocatorOptions, replay
 from workbench.cost.calllog import CallSummary, StageCall, call_name
 from workbench.cost.price import price
 from workbench.cost.residency import RESIDENT, Placement, Residency
+from workbench.cost.turns import sending_back
 from workbench.devices import get
 from workbench.models import Workload
 from workbench.techniques import Settings
@@ -34,7 +35,13 @@ def reserved(cached: Cached, traced: Trace, component: str, weights, placement=R
     """(whole, own) MiB after a call on a device with plenty of memory."""
     summary = CallSummary.of(traced, cached.sequences.options)
     found = cached.reserved(
-        call(component, live_mib), summary, placement, weights(100 * MIB), live_mib * MIB, lambda _: True
+        "stage",
+        call(component, live_mib),
+        summary,
+        placement,
+        weights(100 * MIB),
+        live_mib * MIB,
+        lambda _: True,
     )
     return tuple(num_bytes / MIB for num_bytes in found)
 
@@ -65,11 +72,29 @@ def test_outputs_are_alive_in_the_next_call_and_counted_once(weights) -> None:
 
 
 def test_moving_models_in_and_out_empties_the_cache(weights) -> None:
+    cached = Cached(Sequences(), frozenset({("stage", "denoiser")}))
     whole = Placement(mode="whole")
-    cached = Cached(Sequences())
     reserved(cached, trace("encoder", 60), "encoder", weights, whole)
     assert reserved(cached, trace("encoder", 90), "encoder", weights, whole) == (150, 90)
     assert reserved(cached, trace("denoiser", 100), "denoiser", weights, whole) == (100, 100)
+    assert reserved(cached, trace("denoiser", 110), "denoiser", weights, whole) == (
+        210,
+        110,
+    )  # nothing is sent back
+
+
+def test_cache_is_emptied_where_a_model_is_sent_back() -> None:
+    visits = ("vae", "text_encoder", "transformer", "vae")
+    log = CallLog(
+        stages=(),
+        visits=visits,
+        visit_stages=("image_encode", "text_encode", "denoise", "decode"),
+        offload_order=("text_encoder", "transformer", "vae"),
+    )
+    residency = Residency(placements={name: Placement(mode="whole") for name in visits})
+    # the autoencoder that has encoded an image is sent back by nobody, and neither is anything when the call is over
+    assert sending_back(log, residency) == {("denoise", "transformer"), ("decode", "vae")}
+    assert not sending_back(log, Residency())
 
 
 def test_weights_that_come_and_go_leave_their_room(weights) -> None:
@@ -77,12 +102,12 @@ def test_weights_that_come_and_go_leave_their_room(weights) -> None:
     cached = Cached(Sequences())
     summary = CallSummary.of(trace("encoder", 60))
     whole, own = cached.reserved(
-        call("encoder"), summary, leaves, weights(200 * MIB), 200 * MIB, lambda _: True
+        "stage", call("encoder"), summary, leaves, weights(200 * MIB), 200 * MIB, lambda _: True
     )
     assert (whole, own) == (260 * MIB, 260 * MIB)
     summary = CallSummary.of(trace("decoder", 150))
-    whole, own = cached.reserved(call("decoder"), summary, RESIDENT, weights(0), 0, lambda _: True)
-    assert (whole, own) == (260 * MIB, 150 * MIB)  # the 150 find the room of the 200
+    whole, own = cached.reserved("stage", call("decoder"), summary, RESIDENT, weights(0), 0, lambda _: True)
+    assert (whole, own) == (410 * MIB, 150 * MIB)  # the 150 are taken to find neither the 60 nor the 200
 
 
 def test_short_of_memory_the_cache_is_given_back(weights) -> None:
@@ -90,20 +115,21 @@ def test_short_of_memory_the_cache_is_given_back(weights) -> None:
     first, second = (CallSummary.of(trace(name, size)) for name, size in (("denoiser", 60), ("decoder", 80)))
     for summary in (first, second):
         found = cached.reserved(
-            call(summary.name), summary, RESIDENT, weights(0), 0, lambda most: most < 100 * MIB
+            "stage", call(summary.name), summary, RESIDENT, weights(0), 0, lambda most: most < 100 * MIB
         )
     assert found == (80 * MIB, 80 * MIB)
 
 
 def test_needless_cache_does_not_make_a_stage_the_one_that_needs_most(log, calls, weights) -> None:
-    # the decoder needs 2 GiB in one piece; the encoder has left 1, the denoiser 3 more in pieces of 512 MiB
+    # the encoder leaves 1 GiB; of that 100 MiB serve the pipeline and 512 the denoiser, which takes 7 pieces of 512 more; in none of them
+    # is room for the decoder's 2 GiB
     pieces = CallSummary.of(trace("Denoiser", *([512] * 8)))
     one = CallSummary.of(trace("Decoder", 2048))
     calls = {**calls, "transformer": pieces, "vae": one}
     three = {name: weights(MIB) for name in ("text_encoder", "transformer", "vae")}
     priced = price(log, calls, three, Residency(), get("h200"))
     decode = priced.stages[-1]
-    assert decode.cached_bytes == pytest.approx(4 * 1024 * MIB, rel=0.01)
+    assert decode.cached_bytes == (4 * 1024 + 512 - 100) * MIB
     assert decode.peak_reserved_bytes == priced.peak_reserved_bytes
     assert priced.peak_stage == "denoise"
 
@@ -124,8 +150,8 @@ def test_real_run_reserves_what_its_replay_as_a_whole_does(
     for stage in rehearsing.log.stages:
         for made in stage.calls:
             summary = CallSummary.of(traced[call_name(made.key)], options)
-            sequence = (*sequence, (summary, made.live_bytes, 0))
-            most = max(most, sequences.reserved(sequence) + round_up(made.live_bytes, 2 * MIB))
+            sequence = (*sequence, (summary, made.live_bytes))
+            most = max(most, sequences.reserved(sequence))
     whole = replay(run, Allocator(options=options)).peak_reserved
-    # expandable segments: the pipeline's own tensors between the calls cut the one segment into parts, and are not placed in it here
-    assert most == pytest.approx(whole, rel=0.06 if options.expandable_segments else 0.03)
+    # the pipeline's own tensors, of which only the sum is known here, cut what is free otherwise than they really do
+    assert most == pytest.approx(whole, rel=0.03)

@@ -4,7 +4,7 @@ A call's segments stay cached when it is over, and the next one takes what fits 
 more than its largest call alone: how much more is a matter of sizes and order, so the calls' requests are replayed through one allocator.
 Each distinct call is replayed once; its repetitions find what it left.
 
-The cache is emptied where accelerate moves one model out and the next one in (`CpuOffload.pre_forward`, behind diffusers'
+The cache is emptied where accelerate sends one model back before it brings the next (`CpuOffload.pre_forward`, behind diffusers'
 `enable_model_cpu_offload`). Nothing else in diffusers 0.42 does so between the stages of a call.
 """
 
@@ -13,30 +13,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from workbench.cost.allocator import DEFAULT_OPTIONS, Allocator, AllocatorOptions, Block
+from workbench.cost._trace import round_up
+from workbench.cost.allocator import (
+    DEFAULT_OPTIONS,
+    ROUND_LARGE_BYTES,
+    SMALL_BYTES,
+    Allocator,
+    AllocatorOptions,
+    Block,
+)
 from workbench.cost.calllog import CallSummary, StageCall
 from workbench.cost.residency import Placement, Weights
 
-_Call = tuple[CallSummary, int, int]
-"""A call, the bytes of the pipeline's own tensors meanwhile, and those of weights that come and go while it runs."""
+_Call = tuple[CallSummary, int]
+"""A call, and the bytes of the pipeline's own tensors meanwhile."""
+
+
+_State = tuple[int, tuple[tuple[int, tuple[tuple[int, int], ...]], ...]]
+"""Bytes of the small pool, and each segment of the large one: its bytes, and (start, bytes) of what is held in it."""
 
 
 class Sequences:
-    """What sequences of calls reserve, worked out once each: a search prices the same calls thousands of times."""
+    """What sequences of calls reserve. A search prices the same calls thousands of times, and many sequences leave the same cache behind
+    them, so each call is replayed once for each state of the allocator that it meets."""
 
     def __init__(self, options: AllocatorOptions = DEFAULT_OPTIONS) -> None:
         self.options = options
-        self._known: dict[tuple[tuple[int, int, int], ...], tuple[tuple[_Call, ...], int]] = {}
+        self._steps: dict[tuple[_State, int, int], tuple[CallSummary, _State, int]] = {}
 
     def reserved(self, calls: tuple[_Call, ...]) -> int:
-        """Bytes that are reserved once these calls have run in an allocator that was empty, beyond the pipeline's own tensors."""
-        key = tuple((id(summary), live, moving) for summary, live, moving in calls)
-        if key not in self._known:
-            held = _Replay(self.options)
-            for k, call in enumerate(calls):
-                # the calls are kept beside the answer, so that their ids cannot be given to other objects
-                self._known[key[: k + 1]] = (calls[: k + 1], held.after(*call))
-        return self._known[key][1]
+        """Bytes that are reserved once these calls have run in an allocator that was empty."""
+        replay, reserved = _Replay(self.options), 0
+        state: _State = (0, ())
+        for k, (summary, live_bytes) in enumerate(calls):
+            key = (state, id(summary), live_bytes)
+            if key not in self._steps:
+                for call in calls[replay.num_calls : k]:
+                    replay.after(*call)
+                found = replay.after(summary, live_bytes)
+                # the summary is kept too, so that its id cannot be given to another one
+                self._steps[key] = (summary, replay.state(), found)
+            _, state, reserved = self._steps[key]
+        return reserved
 
 
 @dataclass(slots=True)
@@ -44,13 +62,18 @@ class Cached:
     """Goes through a run's calls in order and says what is reserved at each."""
 
     sequences: Sequences
+    emptied: frozenset[tuple[str, str]] = frozenset()
+    """(stage, component) before whose first call the cache is emptied (`turns.sending_back`)."""
     _calls: tuple[_Call, ...] = ()
     """Those since the cache was empty."""
-    _moved: str | None = None
-    """The component that was moved in as a whole last."""
+    _moving: int = 0
+    """The most weights that came and went since then: each component's find the room of those before."""
+    _at: tuple[str, str] | None = None
+    """Stage and component of the call before."""
 
     def reserved(
         self,
+        stage: str,
         call: StageCall,
         summary: CallSummary,
         placement: Placement,
@@ -63,48 +86,55 @@ class Cached:
         Args:
             placement: of the component that is called.
             weights: its weights.
-            beside: what is reserved for all weights and for the pipeline's own tensors meanwhile.
+            beside: what is reserved for all weights and, rounded up to 2 MiB, for the pipeline's own tensors meanwhile.
             fits: whether the device has so many bytes for the allocator.
         """
-        if placement.mode == "whole":
-            if self._moved not in (None, call.component):
-                self._calls = ()
-            self._moved = call.component
+        at = stage, call.component
+        if at != self._at and at in self.emptied:
+            self._calls, self._moving = (), 0
+        self._at = at
         comes_and_goes = placement.mode not in ("resident", "whole")
         moving = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
-        self._calls = (*self._calls, (summary, call.live_bytes, moving))
+        self._calls, self._moving = (*self._calls, (summary, call.live_bytes)), max(self._moving, moving)
         alone = beside + summary.reserved_bytes
-        if len(self._calls) > 1:
-            together = beside - moving + self.sequences.reserved(self._calls)
+        if fits(alone):
+            together = alone - moving + self._moving
+            if len(self._calls) > 1:
+                own = summary.reserved_bytes + round_up(call.live_bytes, ROUND_LARGE_BYTES)
+                together += self.sequences.reserved(self._calls) - own
             if fits(together):
                 return together, min(alone, together)
-            self._calls = self._calls[
-                -1:
-            ]  # short of memory the allocator gives back what earlier calls have left
-        # and then what the call itself does not need any more
+        # short of memory, the allocator gives back what earlier calls have left, and then what this one does not need any more
+        self._calls, self._moving = self._calls[-1:], moving
         own = alone if fits(alone) else beside + summary.needed_bytes
         return own, own
 
 
 @dataclass(slots=True)
 class _Replay:
+    """An allocator that goes through calls one after another."""
+
     options: AllocatorOptions
     allocator: Allocator = field(init=False)
+    num_calls: int = 0
     small_bytes: int = 0
     outputs: list[Block] = field(default_factory=list)
     """Of the call before: the pipeline keeps them (or what it makes of them) while the next one runs."""
+    others: list[Block] = field(default_factory=list)
+    """What else the pipeline holds, as one block."""
 
     def __post_init__(self) -> None:
         self.allocator = Allocator(options=self.options)
 
-    def after(self, summary: CallSummary, live_bytes: int, moving_bytes: int) -> int:
+    def after(self, summary: CallSummary, live_bytes: int) -> int:
+        """Replays a call and returns what is reserved then."""
         allocator = self.allocator
-        if (
-            summary.given_bytes
-        ):  # the outputs of the call before, or some of them: the requests begin with them
-            self._drop_outputs()
-        kept = summary.given_bytes + sum(block.size for block in self.outputs)
-        moving = allocator.allocate(moving_bytes) if moving_bytes else None
+        if summary.given_bytes:
+            self._drop(self.outputs)  # or some of them: the requests begin with what the call is given
+        others = live_bytes - summary.given_bytes - sum(block.size for block in self.outputs)
+        made = [allocator.allocate(others)] if others > SMALL_BYTES else []
+        self._drop(self.others)
+        self.others = made
         live: dict[int, Block] = {}
         num_requests = 0
         for request in summary.requests:
@@ -113,14 +143,20 @@ class _Replay:
                 num_requests += 1
             else:
                 allocator.free(live.pop(-1 - request))
-        if moving is not None:
-            allocator.free(moving)
-        self._drop_outputs()
+        self._drop(self.outputs)
         self.outputs = list(live.values())
         self.small_bytes = max(self.small_bytes, summary.small_bytes)
-        return allocator.reserved + self.small_bytes - min(kept, live_bytes)
+        self.num_calls += 1
+        return allocator.reserved + self.small_bytes
 
-    def _drop_outputs(self) -> None:
-        for block in self.outputs:
-            self.allocator.free(block)
-        self.outputs = []
+    def state(self) -> _State:
+        """All that a later call can tell, but for the order of segments of one size."""
+        held: dict[int, list[tuple[int, int]]] = {}
+        for block in (*self.outputs, *self.others):
+            held.setdefault(block.segment, []).append((block.start, block.size))
+        segments = self.allocator.large_segments.items()
+        return self.small_bytes, tuple(sorted((size, tuple(held.get(n, ()))) for n, size in segments))
+
+    def _drop(self, blocks: list[Block]) -> None:
+        while blocks:
+            self.allocator.free(blocks.pop())

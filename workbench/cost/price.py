@@ -16,6 +16,7 @@ from workbench.cost.host import host_ram
 from workbench.cost.margin import Residuals, margin_bytes, stage_fit_probability
 from workbench.cost.residency import Residency, Weights
 from workbench.cost.roofline import KINDS, Seconds, compute_seconds
+from workbench.cost.turns import sending_back
 from workbench.cost.waits import waits
 from workbench.cost.whereabouts import Timeline
 from workbench.devices import Device
@@ -96,9 +97,9 @@ def price(
         sequences: keeps what sequences of calls reserve between prices for one set of allocator options.
         frames_bytes: host RAM of the finished video's frames (`frames.frames_ram_bytes`).
     """
-    cached = Cached(sequences if sequences is not None else Sequences())
     compute = compute if compute is not None else ComputeCache(device)
     costs, residency = [], as_placed(residency, log)
+    cached = Cached(sequences if sequences is not None else Sequences(), sending_back(log, residency))
     on_gpu = Held(log, weights, residency)
     for stage in log.stages:
         memory = _stage_memory(stage, calls, weights, residency, on_gpu, device, cached)
@@ -187,7 +188,7 @@ def _stage_memory(
         live = round_up(call.live_bytes, 2 * MIB) + workspace
         owned = residency.of(call.component), weights[call.component]
         fits = partial(_has_room, device, stage.name)
-        reserved, own = cached.reserved(call, summary, *owned, held_reserved + live, fits)
+        reserved, own = cached.reserved(stage.name, call, summary, *owned, held_reserved + live, fits)
         most, alone = max(most, reserved), max(alone, own)
         if held + activations > peak.allocated:
             where, op = summary.binds

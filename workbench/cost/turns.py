@@ -65,6 +65,15 @@ def _turns(
     return tuple(found)
 
 
+def sending_back(log: CallLog, residency: Residency) -> frozenset[tuple[str, str]]:
+    """(stage, component) whose first visit in the stage sends another one back; accelerate empties the device's cache then."""
+    first: dict[tuple[str, str], Turn] = {}
+    for turn in turns(log, residency):
+        first.setdefault((turn.stage, turn.component), turn)
+    # at the last visit, what leaves when the call is over is listed too
+    return frozenset(visit for visit, turn in first.items() if set(turn.sends_back) - set(turn.on_gpu))
+
+
 def together(log: CallLog, residency: Residency, stage: str) -> dict[str, tuple[tuple[str, ...], ...]]:
     """For each component that a stage calls, the sets of whole components that it may find on the GPU."""
     found: dict[str, dict[tuple[str, ...], None]] = {}

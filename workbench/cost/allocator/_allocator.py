@@ -18,7 +18,7 @@ would be wasted; when the device refuses, they are given back first. With a garb
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from workbench.cost._trace import BLOCK_BYTES, round_up
@@ -101,6 +101,13 @@ class Allocator:
         """What the small pools hold."""
         return sum(sum(pool.segments.values()) for pool in self._pools.values() if pool.is_small)
 
+    @property
+    def large_segments(self) -> dict[int, int]:
+        """Bytes of each segment of the large pools, by its number."""
+        return {
+            n: held for pool in self._in_order() if not pool.is_small for n, held in pool.segments.items()
+        }
+
     def release_cached(self) -> None:
         """Gives everything that is wholly free back to the device (`torch.cuda.empty_cache`): segments, or pages of expandable ones."""
         for pool in self._in_order():
@@ -109,6 +116,43 @@ class Allocator:
                     self._unmap(block)
                 elif not block.is_split:
                     self._give_back(block)
+
+    def adopt(self, parts: Iterable[tuple[int, str]], *, is_small: bool, stream: int = 0) -> list[Block]:
+        """Takes over a segment as it was found on a device.
+
+        Args:
+            parts: bytes of each part in order of address, and whether it is `used`, `cached` or (in an expandable one) `unmapped`.
+
+        Returns:
+            The blocks of the parts that are used.
+        """
+        pool = self._pools.setdefault((stream, is_small), Pool(is_small))
+        self._segments += 1
+        used: list[Block] = []
+        before: Block | None = None
+        start = 0
+        for size, state in (*parts, *([(_ADDRESS_SPACE_BYTES, "unmapped")] if self._is_expandable else [])):
+            block = Block(
+                self._segments,
+                start,
+                size,
+                pool,
+                state != "used",
+                self._is_expandable,
+                state != "unmapped",
+                before,
+            )
+            if before is not None:
+                before.after = block
+            before, start = block, start + size
+            if block.mapped:
+                self._reserve(size, pool, self._segments)
+            if block.free:
+                pool.put(block)
+            else:
+                self.allocated += size
+                used.append(block)
+        return used
 
     # --- cached blocks ----------------------------------------------------------------------------------------------
 
