@@ -177,7 +177,9 @@ def _memory(device: str, dtype: torch.dtype, largest_bytes: int) -> Iterator[Ser
         "norm, groups": pictured(lambda x: F.group_norm(x, 32)),
         "softmax": mapped(lambda x: F.softmax(x, dim=-1)),
         "reduction": mapped(lambda x: x.mean(-1, keepdim=True)),
-        "vector_norm": pictured(lambda x: torch.linalg.vector_norm(x.view(1, 16, -1, x.shape[-1]), 2, 1, True)),
+        "vector_norm": pictured(
+            lambda x: torch.linalg.vector_norm(x.view(1, 16, -1, x.shape[-1]), 2, 1, True)
+        ),
         "copy": mapped(lambda x: torch.cat([x, x])),
         "permute": mapped(lambda x: x.view(x.shape[0] // 2, 2, 4, 64).transpose(1, 2).contiguous()),
         "cast": mapped(lambda x: x.to(other)),

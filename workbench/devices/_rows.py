@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from workbench._units import GIB, MIB
 from workbench.devices._assumptions import CONTEXTS, Link, efficiencies
 from workbench.devices._device import Device
+from workbench.devices._rents import RENTS
 
 TERA = 1e12
 GIGA = 1e9
@@ -45,6 +46,7 @@ def card(
     unavailable_source = (
         f"{memory_gib} GiB as sold minus the {visible_mib} MiB that CUDA reports: {visible_source}"
     )
+    rent, rent_source = RENTS.get(name, (None, ""))
     return Device(
         name=name,
         title=title,
@@ -58,6 +60,7 @@ def card(
         context_bytes=context_bytes + unavailable_bytes,
         unavailable_bytes=unavailable_bytes,
         efficiencies={key: value for key, (value, _) in fractions.items()},
+        rent_usd_per_hour=rent,
         sources={
             "compute_capability": "developer.nvidia.com/cuda-gpus",
             "memory_bytes": f"{source}; a card sold as {memory_gib} GB counts as {memory_gib} GiB",
@@ -67,5 +70,6 @@ def card(
             "context_bytes": f"{context_source}; plus unavailable_bytes",
             "unavailable_bytes": unavailable_source,
             **{f"efficiencies.{key}": text for key, (_, text) in fractions.items()},
+            **({"rent_usd_per_hour": rent_source} if rent is not None else {}),
         },
     )
