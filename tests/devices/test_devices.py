@@ -17,6 +17,15 @@ ALL = tuple(devices.get(name) for name in devices.names())
 GPUS = pytest.mark.parametrize("device", ALL, ids=devices.names())
 
 WANTED = {
+    "rtx-3060-ti-8gb",
+    "rtx-3080-ti",
+    "rtx-3090-ti",
+    "rtx-4070-ti",
+    "rtx-4070-ti-super",
+    "rtx-5060-ti-16gb",
+    "rtx-5080",
+    "rtx-a5000",
+    "l40",
     "rtx-2080-ti",
     "rtx-3060-12gb",
     "rtx-3070",
@@ -54,6 +63,7 @@ def says(text: str) -> str:
 
 def test_the_catalogue_has_the_cards_that_people_own_or_rent() -> None:
     assert set(devices.names()) >= WANTED
+    assert len(devices.names()) >= 30
     assert len(set(devices.names())) == len(devices.names())
 
 
@@ -71,7 +81,23 @@ def test_every_number_has_a_source(device: Device) -> None:
     numbers |= {f"efficiencies.{key}" for key in device.efficiencies}
     numbers |= {f"tables.{key}" for key in device.tables}
     assert {name for name in numbers if len(device.sources.get(name, "")) < 20} == set()
-    assert set(device.sources) <= numbers | {"compute_capability"}
+    assert set(device.sources) <= numbers | {"compute_capability", "rent_usd_per_hour"}
+
+
+@GPUS
+def test_a_rent_has_an_offer_and_a_date(device: Device) -> None:
+    source = device.sources.get("rent_usd_per_hour", "")
+    assert (device.rent_usd_per_hour is None) == (not source)
+    if source:
+        assert device.rent_usd_per_hour is not None
+        assert 0.05 < device.rent_usd_per_hour < 20
+        assert re.search(r"20\d\d-\d\d-\d\d", source)
+
+
+def test_rents_are_of_cards_that_are_in_the_catalogue() -> None:
+    from workbench.devices._rents import RENTS
+
+    assert set(RENTS) <= set(devices.names())
 
 
 @GPUS
@@ -146,6 +172,15 @@ def test_narrower_types_are_faster_by_the_ratios_of_tensor_cores(device: Device)
         ("rtx-4060-ti-16gb", 34, 2535, 512),
         ("rtx-4070", 46, 2475, 512),
         ("rtx-4080", 76, 2505, 512),
+        ("rtx-3060-ti-8gb", 38, 1665, 512),
+        ("rtx-3080-ti", 80, 1665, 512),
+        ("rtx-3090-ti", 84, 1860, 512),
+        ("rtx-4070-ti", 60, 2610, 512),
+        ("rtx-4070-ti-super", 66, 2610, 512),
+        ("rtx-5060-ti-16gb", 36, 2572, 512),
+        ("rtx-5080", 84, 2617, 512),
+        ("rtx-a5000", 64, 1695, 1024),
+        ("l40", 142, 2490, 512),
         ("rtx-4090", 128, 2520, 512),
         ("rtx-6000-ada", 142, 2505, 1024),
         ("l40s", 142, 2520, 1024),
@@ -193,7 +228,7 @@ def test_consumer_cards_list_the_rate_with_fp32_accumulate() -> None:
 @pytest.mark.parametrize(
     ("asked", "offered"),
     [
-        ("rtx-3060", "rtx-3060-12gb"),
+        ("rtx-3060", "rtx-3060-12gb, rtx-3060-ti-8gb"),
         ("A100", "a100-40gb, a100-80gb"),
         ("rtx-4900", "rtx-4090, rtx-4080, rtx-4070"),
     ],
@@ -201,7 +236,7 @@ def test_consumer_cards_list_the_rate_with_fp32_accumulate() -> None:
 def test_an_unknown_name_offers_what_it_may_be_short_for_and_then_the_nearest(
     asked: str, offered: str
 ) -> None:
-    message = f"unknown device {asked!r}: did you mean {offered}? (all: {', '.join(devices.names())})"
+    message = f"unknown device {asked!r}: did you mean {offered}? ({len(devices.names())} are known)"
     with pytest.raises(UnknownNameError, match=says(message)):
         devices.get(asked)
 

@@ -33,7 +33,10 @@ Guidance = Annotated[
 ]
 Batch = Annotated[str | None, typer.Option(metavar="N", help="Videos made by one call; default: 1.")]
 DeviceName = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="A card (workbench devices).")
+    str | None,
+    typer.Option(
+        "--device", metavar="NAME", help="A card (workbench devices), cpu, or this for the GPU here."
+    ),
 ]
 Vram = Annotated[
     str | None,

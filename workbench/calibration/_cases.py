@@ -82,12 +82,14 @@ def _attentions(device: str, dtype: torch.dtype) -> Iterator[Series]:
     """Self-attention over long sequences by head size, and over very short ones (time steps of each pixel)."""
 
     def attend(batch: int, heads: int, length: int, head_dim: int) -> Work:
-        q, k, v = (filled((batch, heads, length, head_dim), dtype, device) for _ in range(3))
+        # as models have it: heads are cut from the width of each token
+        shape = (batch, length, heads, head_dim)
+        q, k, v = (filled(shape, dtype, device).transpose(1, 2) for _ in range(3))
         return lambda: F.scaled_dot_product_attention(q, k, v)
 
     yield _series("attention, smallest", dtype, [_bound(attend, 1, 1, 8, 8)])
-    lengths = (64, 128, 256, 512, 1024, 2048, 4096) if device == "cpu" else (512, 1024, 4096, 16384, 32768)
-    heads = 2 if device == "cpu" else 16
+    lengths = (70, 130, 270, 530, 1050, 2100, 4200) if device == "cpu" else (512, 1024, 4096, 16384, 32768)
+    heads = 4 if device == "cpu" else 16
     for head_dim in (32, 64, 128):
         makers = [_bound(attend, 1, heads, n, head_dim) for n in lengths if n >= head_dim]
         yield _series(f"attention {head_dim}", dtype, makers)
@@ -109,6 +111,11 @@ def _convolutions(device: str, dtype: torch.dtype) -> Iterator[Series]:
         weight = filled((channels, channels, 3, 3, 3), dtype, device)
         return lambda: F.conv3d(x, weight, padding=1)
 
+    def narrow(out_channels: int, size: int) -> Work:
+        x = filled((1, 16, 6, size, size), dtype, device)
+        weight = filled((out_channels, 16, 3, 3, 3), dtype, device)
+        return lambda: F.conv3d(x, weight)
+
     channels = (4, 16, 64, 256) if device == "cpu" else (32, 128, 512)
     yield _series("conv2d, smallest", dtype, [_bound(flat, 4, 4)])
     for c in channels:
@@ -122,15 +129,14 @@ def _convolutions(device: str, dtype: torch.dtype) -> Iterator[Series]:
         sizes = [round(math.sqrt(flops / (54 * c * c * 4 * 2))) for flops in _flops(device)]
         yield _series(f"conv3d {c}", dtype, [_bound(solid, c, 4, n, 2) for n in sizes if 4 <= n <= 1024])
     if device == "cpu" and dtype == torch.float32:
-        yield _series("conv3d_small, smallest", dtype, [_bound(solid, 4, 1, 4, 1)])
-        for c in channels:
-            sizes = [n for n in (4, 8, 16, 32, 64, 128, 256, 512) if c * 3 * n <= 20480]
-            yield _series(f"conv3d_small {c}", dtype, [_bound(solid, c, 3, n, 1) for n in sizes])
+        yield _series("conv3d_small, smallest", dtype, [_bound(narrow, 4, 4)])
+        for c in (4, 16, 64):
+            yield _series(f"conv3d_small {c}", dtype, [_bound(narrow, c, n) for n in (8, 24, 48, 96, 144)])
 
 
 def _memory(device: str, dtype: torch.dtype, largest_bytes: int) -> Iterator[Series]:
     """Everything that only moves or maps numbers, by bytes."""
-    sizes = [2**k for k in (9, 13, 16, 18, 20, 22, 24, 26, 28) if 2**k * dtype.itemsize <= largest_bytes]
+    sizes = [2**k for k in (9, 14, 16, 18, 20, 22, 24, 26, 28) if 2**k * dtype.itemsize <= largest_bytes]
     other = torch.bfloat16 if dtype == torch.float32 else torch.float32
 
     def of(numel: int, width: int = 256) -> Tensor:
@@ -141,8 +147,8 @@ def _memory(device: str, dtype: torch.dtype, largest_bytes: int) -> Iterator[Ser
         return lambda: x + y
 
     def picture(numel: int) -> Tensor:
-        side = max(1, round(math.sqrt(numel / 64)))
-        return filled((1, 64, side, side), dtype, device)
+        side = max(1, round(math.sqrt(numel / 128)))
+        return filled((1, 32, 4 * side, side), dtype, device)
 
     def gathered(numel: int) -> Work:
         x = of(numel)
@@ -171,7 +177,9 @@ def _memory(device: str, dtype: torch.dtype, largest_bytes: int) -> Iterator[Ser
         "norm, groups": pictured(lambda x: F.group_norm(x, 32)),
         "softmax": mapped(lambda x: F.softmax(x, dim=-1)),
         "reduction": mapped(lambda x: x.mean(-1, keepdim=True)),
-        "vector_norm": pictured(lambda x: torch.linalg.vector_norm(x, 2, 1, True)),
+        "vector_norm": pictured(
+            lambda x: torch.linalg.vector_norm(x.view(1, 16, -1, x.shape[-1]), 2, 1, True)
+        ),
         "copy": mapped(lambda x: torch.cat([x, x])),
         "permute": mapped(lambda x: x.view(x.shape[0] // 2, 2, 4, 64).transpose(1, 2).contiguous()),
         "cast": mapped(lambda x: x.to(other)),

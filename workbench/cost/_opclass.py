@@ -47,6 +47,9 @@ def base_name(op: Op) -> str:
 def classify(op: Op, *, on_cpu: bool) -> tuple[str, float, float]:
     """(class, work, narrowest dimension) of an op; the class is empty if nothing is computed or moved.
 
+    Work is FLOPs, or bytes read and written of what moves or maps numbers; of `conv3d_small` it is the elements of all windows, and its
+    output channels take the place of the narrowest dimension.
+
     Args:
         on_cpu: whether it runs on PyTorch's CPU kernels.
     """
@@ -59,7 +62,12 @@ def classify(op: Op, *, on_cpu: bool) -> tuple[str, float, float]:
         kernel = next((name for word, name in _ATTENTION if word in op.name), "efficient")
         return f"attention.{kernel}", float(op.flops), float(min(op.dims[2:], default=1) or 1)
     if op.kind == "conv":
-        return _conv(op, on_cpu), float(op.flops), float(min(op.dims[1:3], default=1) or 1)
+        group = _conv(op, on_cpu)
+        if (
+            group == "conv3d_small"
+        ):  # spells every window out before it multiplies, however few channels come out
+            return group, float(op.dims[0] * op.dims[2]), float(op.dims[1])
+        return group, float(op.flops), float(min(op.dims[1:3], default=1) or 1)
     return "", 0.0, 1.0
 
 

@@ -39,6 +39,6 @@ def get(name: str) -> Device:
     longer = [known for known in names() if known.startswith(f"{name}-".lower())]
     if longer:
         raise UnknownNameError(
-            f"unknown device {name!r}: did you mean {', '.join(longer)}? (all: {', '.join(names())})"
+            f"unknown device {name!r}: did you mean {', '.join(longer)}? ({len(names())} are known)"
         )
     raise UnknownNameError.of("device", name, names())

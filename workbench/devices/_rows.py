@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from workbench._units import GIB, MIB
 from workbench.devices._assumptions import CONTEXTS, DISPLAY, HEADLESS, Link, efficiencies, tables
 from workbench.devices._device import Device
+from workbench.devices._rents import RENTS
 
 TERA = 1e12
 GIGA = 1e9
@@ -50,6 +51,7 @@ def card(
     unavailable_source = (
         f"{memory_gib} GiB as sold minus the {visible_mib} MiB that CUDA reports: {visible_source}"
     )
+    rent, rent_source = RENTS.get(name, (None, ""))
     return Device(
         name=name,
         title=title,
@@ -65,6 +67,7 @@ def card(
         desktop_bytes=desktop[0],
         efficiencies={key: value for key, (value, _) in fractions.items()},
         tables={key: table for key, (table, _) in by_shape.items()},
+        rent_usd_per_hour=rent,
         sources={
             "compute_capability": "developer.nvidia.com/cuda-gpus",
             "memory_bytes": f"{source}; a card sold as {memory_gib} GB counts as {memory_gib} GiB",
@@ -76,6 +79,7 @@ def card(
             "desktop_bytes": desktop[1],
             **{f"efficiencies.{key}": text for key, (_, text) in fractions.items()},
             **{f"tables.{key}": text for key, (_, text) in by_shape.items()},
+            **({"rent_usd_per_hour": rent_source} if rent is not None else {}),
         },
     )
 

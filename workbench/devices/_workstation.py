@@ -27,6 +27,23 @@ CARDS: Final[tuple[Device, ...]] = (
         profile="ampere-pro",
     ),
     card(
+        name="rtx-a5000",
+        title="NVIDIA RTX A5000 24 GB",
+        architecture="ampere",
+        capability=(8, 6),
+        memory_gib=24,
+        visible_mib=24248,
+        visible_source="torch's total_memory in a public Ultralytics log, ECC off (22721 with ECC)",
+        bandwidth_gb_s=768,
+        tera_ops={"fp32": 27.8, "tf32": 55.6, "fp16": 111.1, "bf16": 111.1, "int8": 222.2},
+        source=(
+            "NVIDIA RTX A5000 data sheet: fp32 27.8, tensor 222.2 TFLOPS with sparsity, x 0.5 for dense fp16; tf32 half and int8 "
+            "twice that, as the RTX A4000's"
+        ),
+        link=Link(generation=4, lanes=16),
+        profile="ampere-pro",
+    ),
+    card(
         name="rtx-a6000",
         title="NVIDIA RTX A6000 48 GB",
         architecture="ampere",
