@@ -191,7 +191,7 @@ def needs(by_source: dict[str, list[Row]]) -> str:
         name = row.what.partition(",")[0]
         layers = held[name].num_layers
         lines.append(
-            f"- {name}: {1e3 * (row.published_s - row.predicted_s) / layers:.1f} ms more for each of {layers} layers, where diffusers' hooks "
+            f"- {name}: {1e3 * (row.published_s - row.predicted_s) / layers:.1f} ms more for each of {layers} layers, where the hooks "
             f"and two synchronisations per layer cost the CPU what is not priced; or a link of half the rate, with which "
             f"{slow.predicted_s:.2f} s are predicted and {row.published_s:.2f} s published."
         )
