@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from workbench._estimate import Predictor
@@ -69,7 +71,25 @@ def test_moving_models_in_and_out_empties_the_cache(weights) -> None:
     cached = Cached(Sequences())
     reserved(cached, trace("encoder", 60), "encoder", weights, whole)
     assert reserved(cached, trace("encoder", 90), "encoder", weights, whole) == (150, 90)
+    cached.sent_back_for("denoiser")
     assert reserved(cached, trace("denoiser", 100), "denoiser", weights, whole) == (100, 100)
+    cached.sent_back_for("denoiser")  # for its first call only
+    assert reserved(cached, trace("denoiser", 120), "denoiser", weights, whole) == (220, 120)
+
+
+def test_cache_stays_where_nothing_is_sent_back(log, calls, weights) -> None:
+    # an autoencoder that encodes before the denoiser runs: the text encoder stays, and so does what it has left
+    pieces = CallSummary.of(trace("Encoder", *([512] * 8)))
+    one = CallSummary.of(trace("Decoder", 2048))
+    calls = {**calls, "text_encoder": pieces, "vae": one}
+    three = {name: weights(MIB) for name in ("text_encoder", "transformer", "vae")}
+    whole = Residency(placements={name: Placement(mode="whole") for name in three})
+    encode, _, decode = log.stages
+    early = dataclasses.replace(
+        log, stages=(encode, decode), visits=("text_encoder", "vae"), visit_stages=("text_encode", "decode")
+    )
+    assert price(early, calls, three, whole, get("h200")).stages[-1].cached_bytes > 3 * 1024 * MIB
+    assert price(log, calls, three, whole, get("h200")).stages[-1].cached_bytes == 0
 
 
 def test_weights_that_come_and_go_leave_their_room(weights) -> None:

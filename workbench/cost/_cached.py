@@ -4,8 +4,8 @@ A call's segments stay cached when it is over, and the next one takes what fits 
 more than its largest call alone: how much more is a matter of sizes and order, so the calls' requests are replayed through one allocator.
 Each distinct call is replayed once; its repetitions find what it left.
 
-The cache is emptied where accelerate moves one model out and the next one in (`CpuOffload.pre_forward`, behind diffusers'
-`enable_model_cpu_offload`). Nothing else in diffusers 0.42 does so between the stages of a call.
+The cache is emptied where accelerate sends a model back to the host for the next one (`CpuOffload.pre_forward`, behind diffusers'
+`enable_model_cpu_offload`; `turns.py` says when). Nothing else in diffusers 0.42 does so between the stages of a call.
 """
 
 from __future__ import annotations
@@ -46,8 +46,13 @@ class Cached:
     sequences: Sequences
     _calls: tuple[_Call, ...] = ()
     """Those since the cache was empty."""
-    _moved: str | None = None
-    """The component that was moved in as a whole last."""
+    _last: str | None = None
+    """The component that was called last."""
+
+    def sent_back_for(self, component: str) -> None:
+        """Another component has been sent back to the host for this one, before its first call in a row: the cache is empty."""
+        if self._last != component:
+            self._calls = ()
 
     def reserved(
         self,
@@ -66,10 +71,7 @@ class Cached:
             beside: what is reserved for all weights and for the pipeline's own tensors meanwhile.
             fits: whether the device has so many bytes for the allocator.
         """
-        if placement.mode == "whole":
-            if self._moved not in (None, call.component):
-                self._calls = ()
-            self._moved = call.component
+        self._last = call.component
         comes_and_goes = placement.mode not in ("resident", "whole")
         moving = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
         self._calls = (*self._calls, (summary, call.live_bytes, moving))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from workbench.cost.calllog import CallLog
 from workbench.cost.residency import RESIDENT, Residency, Weights
-from workbench.cost.turns import together
+from workbench.cost.turns import together, turns
 
 
 def as_placed(residency: Residency, log: CallLog) -> Residency:
@@ -45,6 +45,15 @@ class Held:
             (self._whole(names, reserved) for names in sets), key=lambda s: sum(s.values()), default={}
         )
         return found | beside
+
+    def sends_back(self, component: str, stage: str) -> bool:
+        """Whether another component goes back to the host when this one is called in a stage."""
+        # what goes back when the call is over is on the GPU until then
+        return any(
+            set(turn.sends_back) - set(turn.on_gpu)
+            for turn in turns(self._log, self._residency)
+            if (turn.stage, turn.component) == (stage, component)
+        )
 
     def _sets(self, stage: str) -> dict[str, tuple[tuple[str, ...], ...]]:
         if stage not in self._stages:

@@ -187,6 +187,8 @@ def _stage_memory(
         live = round_up(call.live_bytes, 2 * MIB) + workspace
         owned = residency.of(call.component), weights[call.component]
         fits = partial(_has_room, device, stage.name)
+        if on_gpu.sends_back(call.component, stage.name):
+            cached.sent_back_for(call.component)
         reserved, own = cached.reserved(call, summary, *owned, held_reserved + live, fits)
         most, alone = max(most, reserved), max(alone, own)
         if held + activations > peak.allocated:
