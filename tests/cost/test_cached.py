@@ -105,6 +105,33 @@ def test_weights_that_come_and_go_leave_their_room(weights) -> None:
     assert (whole, own) == (260 * MIB, 150 * MIB)  # the 150 find the room of the 200
 
 
+def test_weights_that_came_on_a_stream_leave_room_that_nothing_else_can_use(weights) -> None:
+    streamed = Placement(mode="layers", stream=True)
+    cached = Cached(Sequences())
+    for component, at_most, expected in (
+        ("encoder", 1000, (260, 260)),
+        (
+            "decoder",
+            1000,
+            (200 + 150, 150),
+        ),  # beside the encoder's 60, in whose room the 150 do not fit: it is cached too
+        ("decoder", 300, (150, 150)),
+    ):
+        traced = trace(component, 60 if component == "encoder" else 150)
+        held = 200 * MIB if component == "encoder" else 0
+        summary = CallSummary.of(traced)
+        placement = streamed if component == "encoder" else RESIDENT
+        found = cached.reserved(
+            call(component),
+            summary,
+            placement,
+            weights(held),
+            held,
+            lambda most, limit=at_most: most <= limit * MIB,
+        )
+        assert found == tuple(size * MIB for size in expected), component
+
+
 def test_short_of_memory_the_cache_is_given_back(weights) -> None:
     cached = Cached(Sequences())
     first, second = (CallSummary.of(trace(name, size)) for name, size in (("denoiser", 60), ("decoder", 80)))

@@ -48,6 +48,9 @@ class Cached:
     """Those since the cache was empty."""
     _last: str | None = None
     """The component that was called last."""
+    _streamed: dict[str, int] = field(default_factory=dict)
+    """What each component's weights that came on a stream have left: diffusers makes a stream for each component, and the allocator gives
+    a request cached blocks of its own stream only (c10/cuda/CUDACachingAllocator.cpp, `get_free_block`)."""
 
     def sent_back_for(self, component: str) -> None:
         """Another component has been sent back to the host for this one, before its first call in a row: the cache is empty."""
@@ -73,16 +76,20 @@ class Cached:
         """
         self._last = call.component
         comes_and_goes = placement.mode not in ("resident", "whole")
-        moving = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
+        passing = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
+        moving = 0 if placement.stream else passing
         self._calls = (*self._calls, (summary, call.live_bytes, moving))
         alone = beside + summary.reserved_bytes
-        if len(self._calls) > 1:
-            together = beside - moving + self.sequences.reserved(self._calls)
+        left = sum(size for name, size in self._streamed.items() if name != call.component)
+        if placement.stream:
+            self._streamed[call.component] = passing
+        if len(self._calls) > 1 or left:
+            together = beside - moving + self.sequences.reserved(self._calls) + left
             if fits(together):
                 return together, min(alone, together)
-            self._calls = self._calls[
-                -1:
-            ]  # short of memory the allocator gives back what earlier calls have left
+            # short of memory the allocator gives back what earlier calls have left, on every stream
+            self._calls = self._calls[-1:]
+            self._streamed = {call.component: passing} if placement.stream else {}
         # and then what the call itself does not need any more
         own = alone if fits(alone) else beside + summary.needed_bytes
         return own, own
