@@ -113,8 +113,8 @@ def test_weights_that_came_on_a_stream_leave_room_that_nothing_else_can_use(weig
         (
             "decoder",
             1000,
-            (200 + 150, 150),
-        ),  # beside the encoder's 60, in whose room the 150 do not fit: it is cached too
+            (200 + 60 + 150, 150),
+        ),  # nor do the 150 find room in the 60
         ("decoder", 300, (150, 150)),
     ):
         traced = trace(component, 60 if component == "encoder" else 150)
