@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from workbench._estimate import Predictor
 from workbench.cost._cached import Cached, Sequences
 from workbench.cost._trace import ALLOC, ENTER, FREE, Trace
 from workbench.cost.allocator import Allocator, AllocatorOptions, replay
-from workbench.cost.calllog import CallSummary, StageCall, call_name
+from workbench.cost.calllog import CallLog, CallSummary, StageCall, call_name
 from workbench.cost.price import price
 from workbench.cost.residency import RESIDENT, Placement, Residency
 from workbench.cost.turns import sending_back
@@ -97,6 +99,21 @@ def test_cache_is_emptied_where_a_model_is_sent_back() -> None:
     assert not sending_back(log, Residency())
 
 
+def test_cache_stays_where_nothing_is_sent_back(log, calls, weights) -> None:
+    # an autoencoder that encodes before the denoiser runs: the text encoder stays, and so does what it has left
+    pieces = CallSummary.of(trace("Encoder", *([512] * 8)))
+    one = CallSummary.of(trace("Decoder", 2048))
+    calls = {**calls, "text_encoder": pieces, "vae": one}
+    three = {name: weights(MIB) for name in ("text_encoder", "transformer", "vae")}
+    whole = Residency(placements={name: Placement(mode="whole") for name in three})
+    encode, _, decode = log.stages
+    early = dataclasses.replace(
+        log, stages=(encode, decode), visits=("text_encoder", "vae"), visit_stages=("text_encode", "decode")
+    )
+    assert price(early, calls, three, whole, get("h200")).stages[-1].cached_bytes > 3 * 1024 * MIB
+    assert price(log, calls, three, whole, get("h200")).stages[-1].cached_bytes == 0
+
+
 def test_weights_that_come_and_go_leave_their_room(weights) -> None:
     leaves = Placement(mode="leaves")
     cached = Cached(Sequences())
@@ -108,6 +125,34 @@ def test_weights_that_come_and_go_leave_their_room(weights) -> None:
     summary = CallSummary.of(trace("decoder", 150))
     whole, own = cached.reserved("stage", call("decoder"), summary, RESIDENT, weights(0), 0, lambda _: True)
     assert (whole, own) == (410 * MIB, 150 * MIB)  # the 150 are taken to find neither the 60 nor the 200
+
+
+def test_weights_that_came_on_a_stream_leave_room_that_nothing_else_can_use(weights) -> None:
+    streamed = Placement(mode="layers", stream=True)
+    cached = Cached(Sequences())
+    for component, at_most, expected in (
+        ("encoder", 1000, (260, 260)),
+        (
+            "decoder",
+            1000,
+            (200 + 60 + 150, 150),
+        ),  # nor do the 150 find room in the 60
+        ("decoder", 300, (150, 150)),
+    ):
+        traced = trace(component, 60 if component == "encoder" else 150)
+        held = 200 * MIB if component == "encoder" else 0
+        summary = CallSummary.of(traced)
+        placement = streamed if component == "encoder" else RESIDENT
+        found = cached.reserved(
+            "stage",
+            call(component),
+            summary,
+            placement,
+            weights(held),
+            held,
+            lambda most, limit=at_most: most <= limit * MIB,
+        )
+        assert found == tuple(size * MIB for size in expected), component
 
 
 def test_short_of_memory_the_cache_is_given_back(weights) -> None:

@@ -68,6 +68,8 @@ INSTANCES: tuple[AbstractTechnique, ...] = (
     Offload(mode="model"),
     Offload(mode="sequential"),
     Offload(mode="group", blocks_per_group=2),
+    Offload(mode="group", resident_blocks=1),
+    Offload(mode="group", offload_type="leaf_level"),
 )
 """One row per way in which a technique works differently; a new technique adds its own."""
 IDLE: tuple[AbstractTechnique, ...] = (

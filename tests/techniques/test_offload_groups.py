@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from diffusers.models import autoencoders
 
 from workbench._errors import InputError, SettingsError, UnknownNameError
 from workbench.cost.weigh import weigh
+from workbench.devices import get as get_device
 from workbench.models import get
 from workbench.techniques import Offload, Settings, _placing, apply_all
 from workbench.techniques._grouping import GROUPED_VAES
@@ -161,3 +164,14 @@ def test_an_autoencoder_whose_decode_no_hook_sees_is_refused():
     assert (
         Offload(mode="group", components=("vae",), offload_type="leaf_level").applies_to(spec, None) is None
     )
+
+
+def test_what_is_not_known_of_a_disk_is_said():
+    spec, card = get("wan2.1-t2v-1.3b"), get_device("rtx-3090")
+    offload = Offload(mode="group", disk="x")
+    assert offload.notes(spec, card)[0] == (
+        "weights in files are read at 3.5 GB/s, a fast NVMe drive's figure: this disk's is not known"
+    )
+    known = dataclasses.replace(card, disk_bytes_per_s=7e9)
+    assert offload.notes(spec, known)[0] == "weights in files are read at 7 GB/s"
+    assert Offload(mode="group").notes(spec, card) == ()

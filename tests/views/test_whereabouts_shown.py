@@ -41,8 +41,9 @@ def cost_of(**placements):
         offload_order=("text_encoder", "transformer"),
     )
     summary = CallSummary(
-        name="x", peak_bytes=0, reserved_bytes=0, needed_bytes=0, passes=1, binds=("", ""), ops=()
-    )
+        name="x", peak_bytes=0, reserved_bytes=0, needed_bytes=0, given_bytes=0, small_bytes=0, requests=(), passes=1,
+        binds=("", ""), ops=(),
+    )  # fmt: skip
     timeline = Timeline(
         log=log,
         calls=dict.fromkeys(call, summary),

@@ -5,7 +5,7 @@ more than its largest call alone: how much more is a matter of sizes and order, 
 Each distinct call is replayed once; its repetitions find what it left.
 
 The cache is emptied where accelerate sends one model back before it brings the next (`CpuOffload.pre_forward`, behind diffusers'
-`enable_model_cpu_offload`). Nothing else in diffusers 0.42 does so between the stages of a call.
+`enable_model_cpu_offload`; `turns.py` says when). Nothing else in diffusers 0.42 does so between the stages of a call.
 """
 
 from __future__ import annotations
@@ -70,6 +70,9 @@ class Cached:
     """The most weights that came and went since then: each component's find the room of those before."""
     _at: tuple[str, str] | None = None
     """Stage and component of the call before."""
+    _streamed: dict[str, int] = field(default_factory=dict)
+    """What each component's weights that came on a stream have left: diffusers makes a stream for each component, and the allocator gives
+    a request cached blocks of its own stream only (c10/cuda/CUDACachingAllocator.cpp, `get_free_block`)."""
 
     def reserved(
         self,
@@ -91,21 +94,27 @@ class Cached:
         """
         at = stage, call.component
         if at != self._at and at in self.emptied:
-            self._calls, self._moving = (), 0
+            self._calls, self._moving, self._streamed = (), 0, {}
         self._at = at
         comes_and_goes = placement.mode not in ("resident", "whole")
-        moving = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
+        passing = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
+        moving = 0 if placement.stream else passing
         self._calls, self._moving = (*self._calls, (summary, call.live_bytes)), max(self._moving, moving)
+        left = sum(size for name, size in self._streamed.items() if name != call.component)
+        if placement.stream:
+            self._streamed[call.component] = passing
         alone = beside + summary.reserved_bytes
         if fits(alone):
-            together = alone - moving + self._moving
+            together = alone - moving + self._moving + left
             if len(self._calls) > 1:
                 own = summary.reserved_bytes + round_up(call.live_bytes, ROUND_LARGE_BYTES)
                 together += self.sequences.reserved(self._calls) - own
             if fits(together):
                 return together, min(alone, together)
-        # short of memory, the allocator gives back what earlier calls have left, and then what this one does not need any more
+        # short of memory, the allocator gives back what earlier calls have left, on every stream, and then what this one does not need
+        # any more
         self._calls, self._moving = self._calls[-1:], moving
+        self._streamed = {call.component: passing} if placement.stream else {}
         own = alone if fits(alone) else beside + summary.needed_bytes
         return own, own
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from workbench._errors import SettingsError
 from workbench.cost import Placement
+from workbench.cost.transfers import DISK_BYTES_PER_S
 from workbench.models._spec import is_denoiser
 from workbench.techniques._checks import check_choice, check_whole
 
 if TYPE_CHECKING:
+    from workbench.devices import Device
     from workbench.models import ModelSpec
 
 OFFLOAD_TYPES = ("block_level", "leaf_level")
@@ -104,6 +106,18 @@ class Grouping:
                     f"leave {name} out of the components, or use offload_type 'leaf_level'"
                 )
         return None
+
+    def notes(self, device: Device | None) -> tuple[str, ...]:
+        """What is assumed of files."""
+        if self.disk is None:
+            return ()
+        known = None if device is None else device.disk_bytes_per_s
+        speed = f"{(known or DISK_BYTES_PER_S) / 1e9:g} GB/s"
+        return (
+            f"weights in files are read at {speed}"
+            + ("" if known else ", a fast NVMe drive's figure: this disk's is not known"),
+            "while loading, all weights pass through host RAM before they are written to files",
+        )
 
     def sentence(self) -> str:
         """What is on the GPU."""

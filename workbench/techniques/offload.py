@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from workbench.devices import Device
     from workbench.models import ModelSpec
 
-MODES = ("none", "model", "sequential", "group")
+MODES = {
+    "none": "all weights are on the GPU",
+    "model": "one component at a time is on the GPU",
+    "sequential": "one layer at a time is on the GPU",
+    "group": "",
+}
+"""What a mode does, in words; of `group` its parameters say it."""
 NOT_LEAF_BY_LEAF = (
     "EasyAnimatePipeline",
     "HunyuanVideo15ImageToVideoPipeline",
@@ -43,8 +49,7 @@ class Offload(AbstractTechnique):
     In mode `group` the components that are not named stay on the GPU: by default the autoencoder, which is small and computes longest
     per weight. Of a text encoder the stack of blocks is grouped; what is outside it stays on the GPU too.
 
-    Sources: diffusers `enable_model_cpu_offload`, `enable_sequential_cpu_offload`, `apply_group_offloading` (whose docstring compares
-    them); block swap as in mmgp, kohya-ss/musubi-tuner and kijai/ComfyUI-WanVideoWrapper.
+    Sources: diffusers `enable_model_cpu_offload`, `enable_sequential_cpu_offload`, `apply_group_offloading`; block swap as in mmgp.
     """
 
     id: ClassVar[str] = "offload"
@@ -103,9 +108,8 @@ class Offload(AbstractTechnique):
             for name in self.grouped(model.component_names()):
                 residency = residency.placed(name, self._grouping.placement(name))
             return residency
-        placement = Placement(mode="whole" if self.mode == "model" else "leaves")
         for name in model.component_names():
-            residency = residency.placed(name, placement)
+            residency = residency.placed(name, Placement(mode="whole" if self.mode == "model" else "leaves"))
         return residency
 
     def grouped(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -113,6 +117,10 @@ class Offload(AbstractTechnique):
         if self.components is not None:
             return self.components
         return tuple(name for name in names if not name.startswith("vae"))
+
+    def notes(self, model: ModelSpec, device: Device | None) -> tuple[str, ...]:
+        """Says what is assumed of files."""
+        return self._grouping.notes(device)
 
     def apply(self, pipe: DiffusionPipeline) -> Handle:
         """Lets diffusers place the weights; says so where there is no GPU or nothing to place."""
@@ -138,13 +146,5 @@ class Offload(AbstractTechnique):
                     place_groups(pipe, grouped, device, handle, self._grouping)
                 else:
                     _placing.place(pipe, self.mode, device, handle)
-            handle.did(f"{self._sentence()}, which is {device}")
+            handle.did(f"{MODES[self.mode] or self._grouping.sentence()}, which is {device}")
         return handle
-
-    def _sentence(self) -> str:
-        return {
-            "none": "all weights are on the GPU",
-            "model": "one component at a time is on the GPU",
-            "sequential": "one layer at a time is on the GPU",
-            "group": self._grouping.sentence(),
-        }[self.mode]

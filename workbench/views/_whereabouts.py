@@ -123,7 +123,7 @@ def _fetched(row: Whereabouts) -> str:
 def _figure(info: _WhereaboutsInfo) -> go.Figure:
     places = info.places()
     figure = make_subplots(
-        rows=len(places), cols=1, shared_xaxes=True, vertical_spacing=0.09, subplot_titles=places
+        rows=len(places), cols=1, shared_xaxes=True, vertical_spacing=0.14, subplot_titles=places
     )
     colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(info.components)}
     shown: set[str] = set()
