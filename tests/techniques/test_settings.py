@@ -150,7 +150,7 @@ UNKNOWN_NAMES = [
     ),
     (
         {"offload": {"mode": "model", "blocks": 2}},
-        "unknown parameter of offload 'blocks': did you mean resident_blocks, blocks_per_group? "
+        "unknown parameter of offload 'blocks': did you mean blocks_per_group, resident_blocks? "
         "(all: mode, blocks_per_group, stream, components, offload_type, low_cpu_mem_usage, disk, resident_blocks)",
     ),
     (
