@@ -29,6 +29,7 @@ from workbench.cost import (
 from workbench.cost._cached import Sequences
 from workbench.cost.allocator import AllocatorOptions
 from workbench.cost.frames import frames_ram_bytes
+from workbench.cost.regressions import torch_notes
 from workbench.devices import Device, rates_of, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
 from workbench.techniques import Settings
@@ -131,9 +132,13 @@ class Predictor:
             notes=(
                 *self.spec.assumptions,
                 *_made_instead(log, self.workload),
+                *torch_notes(versions().get("torch", ""), settings.dtypes(self.spec), self._vae_class()),
                 *settings.notes(self.spec, device),
             ),
         )
+
+    def _vae_class(self) -> str | None:
+        return next((part.class_name for part in self.spec.components if part.name == "vae"), None)
 
     def _sequence(self, settings: Settings) -> Sequences:
         options = settings.allocator_options()

@@ -62,7 +62,8 @@ SETTINGS = [
     ('{"offlaod": {}}', f"unknown technique 'offlaod': did you mean offload? (all: {TECHNIQUES})"),
     (
         '{"offload": {"mod": "model"}}',
-        "unknown parameter of offload 'mod': did you mean mode? (all: mode, blocks_per_group, stream, components)",
+        "unknown parameter of offload 'mod': did you mean mode? (all: mode, blocks_per_group, stream, components, "
+        "offload_type, low_cpu_mem_usage, disk, resident_blocks)",
     ),
     (
         '{"offload": {"mode": "modell"}}',

@@ -154,3 +154,28 @@ def test_bf16_on_turing_falls_off_the_cliff_and_says_so():
     )
     assert not [note for note in fp16.notes if "score matrices" in note]
     assert not [note for note in wb.estimate(clip, {}, "rtx-3060-12gb").notes if "score matrices" in note]
+
+
+def test_a_plan_for_turing_takes_fp16():
+    plan = wb.plan(frames=17, height=480, width=832, steps=2, device="rtx-2080-ti", trials=8)
+    dtype = plan.best.settings.get("dtype")
+    assert isinstance(dtype, Dtype)
+    assert dtype.components["transformer"] == "fp16"
+    assert not any("_safe_softmax" in s.binds for s in plan.best.cost.price.stages if s.name == "denoise")
+
+
+def test_pascal_has_the_fused_kernel_in_fp32_and_fp16_only():
+    clip = Workload.for_model("wan2.1-t2v-1.3b", frames=17, height=256, width=256, steps=1)
+    gtx_1080 = dataclasses.replace(get_device("rtx-2080-ti"), name="gtx-1080", compute_capability=(6, 1))
+    bf16 = wb.estimate(clip, {}, gtx_1080)
+    assert any("score matrices" in note for note in bf16.notes)
+    peaks = {
+        dtype: next(
+            stage.activations_bytes
+            for stage in wb.estimate(clip, {"dtype": {"transformer": dtype}}, gtx_1080).price.stages
+            if stage.name == "denoise"
+        )
+        for dtype in ("fp16", "fp32")
+    }
+    denoise = next(stage for stage in bf16.price.stages if stage.name == "denoise")
+    assert peaks["fp16"] < peaks["fp32"] < denoise.activations_bytes

@@ -11,7 +11,10 @@ its registry lacks. Scratch memory (`workspace_bytes`) is what a library takes f
 - cuDNN 2-D convolution in half precision: the same, for the same copies, up to 4 GiB. The decode of AnimateDiff (16 frames of 512x512,
   fp16) then needs 8.0 GiB beside the weights, where 8.01 was measured (diffusers pull request 9177, which says nothing of the card);
   without scratch memory it would be 6.0, and with the 4.0 GiB of its widest convolution 9.5. The 17 sizes above have such convolutions
-  too, and stay as they are. In fp32 nothing was measured, and none is counted.
+  too, and stay as they are. PyTorch issue 123533 has single convolutions of one image in fp16: the same copies, there above 4 GiB too.
+- cuDNN 2-D convolution in fp32: as in half precision, by inference only: cuDNN makes these copies for 3-D ones in fp32, and the decode of
+  Stable Diffusion at 512x512 in fp32, 1696 MB reserved (InvokeAI pull request 7674, cudaMallocAsync), would be 1087 MB without them and
+  1535 MB with them, where the one at 1024x1024 in fp16 beside it is 2592 of 3232.
 - Memory-efficient attention in half precision with heads wider than 128 channels, as autoencoders have them: the output once more in
   fp32 (see `_sdpa.EFFICIENT_RESIDENT_HEAD_DIM`).
 - FlashAttention: none. It splits keys among several blocks, with buffers for each, only where queries alone do not fill the card
@@ -174,6 +177,6 @@ def _convolution(op: Op, inputs: Sequence[Tensor], out: Tensor, args: Sequence[A
     dims = (positions, weight.shape[0], math.prod(weight.shape[1:]), spatial, groups, image.shape[0], rows)
     copies = touched_bytes(image) + touched_bytes(out)
     filters = touched_bytes(weight)
-    is_flat = spatial == 2 and groups == 1 and image.dtype in _HALF and copies < _MAX_COPIES_2D_BYTES
+    is_flat = spatial == 2 and groups == 1 and copies < _MAX_COPIES_2D_BYTES
     workspace = copies + filters if cudnn and spatial == 3 else copies if cudnn and is_flat else 0
     return replace(op, flops=2 * math.prod(dims[:3]), dims=dims, workspace_bytes=workspace)

@@ -70,6 +70,8 @@ def _autocast(
     """`torch.autocast`, which refuses the meta device.
 
     Models switch it off for a part that needs fp32, or ask for fp32, having converted the operands themselves: there is nothing to cast.
+    Nothing of the catalogue casts to half precision, so no cached half copies of fp32 weights have to be counted (diffusers 0.42: of the
+    video networks only Mochi's enables it, in fp32; Wan's own code, which runs fp32 weights under bf16, does and is refused here).
 
     Raises:
         RehearsalError: automatic casts to half precision, which tensors without data do not get.
