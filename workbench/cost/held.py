@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from workbench.cost.calllog import CallLog
 from workbench.cost.residency import RESIDENT, Residency, Weights
-from workbench.cost.turns import together, turns
+from workbench.cost.turns import together
 
 
 def as_placed(residency: Residency, log: CallLog) -> Residency:
