@@ -29,6 +29,7 @@ from workbench.cost import (
 from workbench.cost._cached import Sequences
 from workbench.cost.allocator import AllocatorOptions
 from workbench.cost.frames import frames_ram_bytes
+from workbench.cost.loading import Loaded, loading_notes
 from workbench.cost.regressions import torch_notes
 from workbench.devices import Device, rates_of, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
@@ -98,6 +99,7 @@ class Predictor:
         self._logs: dict[str, CallLog] = {}
         self._summaries: dict[tuple[str, str], CallSummary] = {}
         self._weights: dict[tuple[str, str], Weights] = {}
+        self._loaded: dict[tuple[str, str], Loaded] = {}
         self._compute: dict[str, ComputeCache] = {}
         self._sequences: dict[AllocatorOptions, Sequences] = {}
         self._rehearsing: dict[str, Rehearsing] = {}
@@ -119,14 +121,17 @@ class Predictor:
         residency = settings.residency(self.spec)
         compute = self._compute.setdefault(rates_of(device), ComputeCache(device))
         frames = frames_ram_bytes(log.video, self.workload.batch, self.spec.pipeline_class)
+        loaded = {name: self.loaded(settings, name) for name in weights}
+        sequence = self._sequence(settings)
+        priced = price(
+            log, calls, weights, residency, device, compute, sequence, frames_bytes=frames, loaded=loaded
+        )
         return Cost(
             workload=self.workload,
             device=device,
             settings=settings.to_json(),
             dtypes=settings.dtypes(self.spec),
-            price=price(
-                log, calls, weights, residency, device, compute, self._sequence(settings), frames_bytes=frames
-            ),
+            price=priced,
             quality=_quality(settings),
             versions=versions(),
             notes=(
@@ -134,6 +139,7 @@ class Predictor:
                 *_made_instead(log, self.workload),
                 *torch_notes(versions().get("torch", ""), settings.dtypes(self.spec), self._vae_class()),
                 *settings.notes(self.spec, device),
+                *loading_notes(priced.host_ram, priced.loading, priced.required_vram_bytes, device),
             ),
         )
 
@@ -209,6 +215,20 @@ class Predictor:
                 self.store.put("weights", key, known)
             self._weights[component, name] = Weights.from_json(known)
         return self._weights[component, name]
+
+    def loaded(self, settings: Settings, component: str) -> Loaded:
+        """What a component is loaded as, and what the techniques make of it."""
+        part = settings.rewriting(self.spec, component)
+        name = part.canonical()
+        if (component, name) not in self._loaded:
+            key = {"component": self._component_key(component), "settings": part.to_json()}
+            known = self.store.get("loaded", key)
+            if known is None:
+                known = self._rehearsed(settings.changing_calls()).loaded(part, component).to_json()
+                self.store.put("loaded", key, known)
+            is_mapped = self.spec.component(component).is_mapped
+            self._loaded[component, name] = Loaded.from_json(known | {"is_mapped": is_mapped})
+        return self._loaded[component, name]
 
     def rehearsing(self, settings: Settings) -> Rehearsing:
         """The rehearsal under these settings itself, with its traces; imports torch and diffusers."""

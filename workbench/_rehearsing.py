@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,13 +16,15 @@ from workbench.cost._calls import Call
 from workbench.cost._kernels import dtype_name
 from workbench.cost._memo import Memo
 from workbench.cost._trace import Trace
+from workbench.cost._weigh_loaded import Plain, loaded, tensors_of
 from workbench.cost.allocator import DEFAULT_OPTIONS, AllocatorOptions
 from workbench.cost.calllog import call_name
+from workbench.cost.loading import Loaded
 from workbench.cost.rehearsal import Target, rehearse, retrace
 from workbench.cost.weigh import weigh
 from workbench.models import ModelSpec, Workload
 from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
-from workbench.techniques import Settings, apply_all
+from workbench.techniques import Quantization, Settings, apply_all
 
 
 class Workshop:
@@ -33,6 +35,8 @@ class Workshop:
         self.memo = Memo()
         self.traces: dict[tuple[str, str, str], Trace] = {}
         self.weights: dict[tuple[str, str, AllocatorOptions], Weights] = {}
+        self.loaded: dict[tuple[str, str], Loaded] = {}
+        self._plain: dict[str, Plain] = {}
 
     @functools.cached_property
     def pipe(self) -> Any:
@@ -40,6 +44,12 @@ class Workshop:
         pipe = build_meta_pipeline(self.spec)
         set_guidance(self.workload, pipe)
         return pipe
+
+    def plain(self, component: str) -> Plain:
+        """A component's tensors while no technique is applied."""
+        if component not in self._plain:
+            self._plain[component] = tensors_of(getattr(self.pipe, component))
+        return self._plain[component]
 
     @contextlib.contextmanager
     def under(self, settings: Settings) -> Iterator[None]:
@@ -119,9 +129,10 @@ class Rehearsing:
     def _trace_component(self, settings: Settings, component: str, kernel: str) -> None:
         """Traces every call of a component at once: all will be asked for, and applying techniques takes longer than a trace."""
         target, traces = Target(_kind(kernel), kernel), self._workshop.traces
+        plain = self._workshop.plain(component)
         with self._workshop.under(settings):
             module = getattr(self.pipe, component)
-            self._workshop.weights[settings.canonical(), component, DEFAULT_OPTIONS] = weigh(module)
+            self._weigh(settings, component, plain)
             for key, owner in self.log.keys().items():
                 name = (settings.canonical(), key, kernel)
                 if owner == component and name not in traces:
@@ -134,9 +145,40 @@ class Rehearsing:
         """A component's weights under the techniques that rewrite it, with the allocator's options."""
         name = (settings.canonical(), component, options)
         if name not in self._workshop.weights:
-            with self._workshop.under(settings):
-                self._workshop.weights[name] = weigh(getattr(self.pipe, component), options)
+            self._apply_to_weigh(settings, component, options)
         return self._workshop.weights[name]
+
+    def loaded(self, settings: Settings, component: str) -> Loaded:
+        """A component as it is loaded, and as it is under the techniques that rewrite it."""
+        name = (settings.canonical(), component)
+        if name not in self._workshop.loaded:
+            self._apply_to_weigh(settings, component, DEFAULT_OPTIONS)
+        return self._workshop.loaded[name]
+
+    def _apply_to_weigh(self, settings: Settings, component: str, options: AllocatorOptions) -> None:
+        plain = self._workshop.plain(component)
+        with self._workshop.under(settings):
+            self._weigh(settings, component, plain, options)
+
+    def _weigh(
+        self, settings: Settings, component: str, plain: Plain, options: AllocatorOptions = DEFAULT_OPTIONS
+    ) -> None:
+        """While the settings are applied."""
+        name, module = settings.canonical(), getattr(self.pipe, component)
+        self._workshop.weights[name, component, options] = weigh(module, options)
+        if (name, component) not in self._workshop.loaded:
+            seen = tensors_of(module)
+            self._workshop.loaded[name, component] = loaded(plain, seen, _packing(settings, component))
+
+
+def _packing(settings: Settings, component: str) -> Callable[[torch.Size, torch.dtype], int] | None:
+    """What packing a weight of a component takes; None if it is not quantised."""
+    quantization = settings.get("quantization")
+    if not isinstance(quantization, Quantization) or component not in quantization.chosen:
+        return None
+    from workbench.techniques._quantizers import packing_bytes
+
+    return functools.partial(packing_bytes, kind=quantization.chosen[component].kind)
 
 
 @contextlib.contextmanager

@@ -20,10 +20,10 @@ from typing import Any
 from workbench._files import replacing
 from workbench._version import __version__
 
-FORMAT = 14
+FORMAT = 15
 """Raised when the tracer or the entries change, so that older entries are not read."""
 
-TRACED_LIBRARIES = ("torch", "diffusers", "transformers", "torchao", "bitsandbytes")
+TRACED_LIBRARIES = ("torch", "diffusers", "transformers", "torchao", "bitsandbytes", "gguf")
 
 
 @functools.cache
@@ -52,7 +52,7 @@ class Entry:
     """One file of the folder."""
 
     kind: str
-    """`log`, `call`, `weights` or `model`."""
+    """`log`, `call`, `weights`, `loaded` or `model`."""
     num_bytes: int
     is_stale: bool
     """Made by other library versions or in an older form, or damaged: it is never read again."""

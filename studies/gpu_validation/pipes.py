@@ -196,8 +196,8 @@ def apply(pipe: Any, settings: Mapping[str, Any], workbench: Any) -> tuple[str, 
 
 def _is_plain(name: str, value: Mapping[str, Any]) -> bool:
     if name == "quantization":
-        return set(value.values()) == {"fp8_storage"} and all(
-            part.startswith(("transformer", "unet")) for part in value
+        return all(
+            kind == "fp8_storage" and part.startswith(("transformer", "unet")) for part, kind in value.items()
         )
     if name == "cache":
         return value.get("kind") == "first_block"

@@ -113,9 +113,11 @@ def test_stream_hides_transfers_behind_compute(
     priced = price(log, calls, three, placed, device)
     # the weights outside the blocks and two blocks in flight
     assert priced.stages[1].weights_bytes == 11 * GIB + 1 * GIB + 2 * 512 * MIB
+    assert priced.host_ram is not None
     assert (
-        priced.host_ram_bytes == PROCESS_RAM_BYTES + 4 * GIB + 6 * GIB
+        priced.host_ram.running_bytes == 4 * GIB + 6 * GIB
     )  # the weights and the pinned copies of the blocks
+    assert priced.host_ram_bytes == PROCESS_RAM_BYTES + 15 * GIB  # all were loaded on the CPU first
 
 
 def test_pipeline_itself_may_set_the_peak_beside_the_weights(

@@ -151,5 +151,7 @@ def test_caution_counts_kinds_of_change() -> None:
     assert caution({"offload": {"mode": "model"}}, 50) == 0
     assert caution({"quantization": {"transformer": "int8wo", "transformer_2": "int8wo"}}, 50) == 1
     assert caution({"quantization": {"transformer": "int8wo", "text_encoder": "int8wo"}}, 50) == 2
+    every_layer = {"kind": "int8wo", "layers": "all"}
+    assert caution({"quantization": {"transformer": every_layer, "transformer_2": every_layer}}, 50) == 2
     assert caution({"steps": {"count": 25}}, 50) == TOLERATED + 5
     assert caution({"steps": {"count": 50}}, 50) == 0

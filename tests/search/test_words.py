@@ -52,6 +52,15 @@ pytestmark = pytest.mark.usefixtures("fixed_residuals")
             {"quantization": {"transformer": "int8wo", "transformer_2": "int8wo", "text_encoder": "nf4"}},
             "int8 transformer + transformer 2 · nf4 text encoder",
         ),
+        (
+            {
+                "quantization": {
+                    "transformer": {"kind": "nf4_double", "layers": "all", "skip": ["norm"]},
+                    "text_encoder": "gguf_q4_k",
+                }
+            },
+            "nf4 double (all layers, without norm) transformer · GGUF Q4_K text encoder",
+        ),
         ({"dtype": {"vae": "bf16"}}, "VAE in bf16"),
         ({"fused_qkv": {}, "lora": {"rank": 64, "count": 2}}, "fused projections · 2 LoRAs of rank 64"),
         ({"attention": {"backend": "flash"}}, "flash attention"),

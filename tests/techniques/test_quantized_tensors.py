@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from workbench._errors import SettingsError
+from workbench.cost._recorder import Recorder
 from workbench.cost.weigh import stored_parts
 from workbench.techniques import Settings, apply_all
 from workbench.techniques._kinds import KINDS, is_installed
+from workbench.techniques._quantizers import _packed, packing_bytes
 from workbench.techniques._torchao_four_bits import CODES, FourBitTensor, scale_code
 from workbench.techniques._torchao_gguf import GgufTensor, block_of
 from workbench.testing import contract
@@ -132,6 +134,24 @@ def test_the_largest_gguf_blocks_are_laid_out_and_restored(name):
     assert stored(meta) == stored(ours) == blocks.numel()
     theirs = gguf.quants.dequantize(blocks.numpy(), gguf.GGMLQuantizationType[name])
     assert torch.allclose(ours.restored(torch.float32), torch.from_numpy(theirs), rtol=0.02, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["int8wo", "int8dq", "fp8wo"])
+def test_what_packing_takes_is_what_torchao_allocates(kind):
+    """The same instrument on real tensors; torchao quantises in fp32, a few times the weight."""
+    given, recorder = weight(256, 512, torch.bfloat16), Recorder(hollow=False)
+    with torch.no_grad(), recorder:
+        packed = _packed(given, kind)
+    found = packing_bytes(given.shape, given.dtype, kind)
+    assert found == recorder.trace(kind).peak() > 2 * given.nbytes > stored(packed)
+
+
+@pytest.mark.parametrize("kind", ["nf4", "fp4", "nf4_double"])
+def test_packing_in_four_bits_is_a_kernel_that_takes_little(kind):
+    """bitsandbytes' kernel writes codes and scales, and nothing else."""
+    given = weight(256, 512, torch.bfloat16)
+    packed = _packed(given, kind)
+    assert stored(packed) <= packing_bytes(given.shape, given.dtype, kind) < 0.4 * given.nbytes
 
 
 @pytest.mark.parametrize("kind", [kind for kind, row in KINDS.items() if row.planned_only])

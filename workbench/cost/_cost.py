@@ -146,6 +146,8 @@ class Cost:
                 "peak_reserved_gib": gib(self.price.peak_reserved_bytes),
                 "required_vram_gib": gib(self.required_vram_bytes),
                 "host_ram_gib": gib(self.host_ram_bytes),
+                "host_ram": None if self.price.host_ram is None else self.price.host_ram.to_json(),
+                "loading": [peak.to_json() for peak in self.price.loading],
                 "peak_stage": self.price.peak_stage,
                 "fits": self.fits,
                 "fit_probability": self.fit_probability,

@@ -1,4 +1,4 @@
-"""Host RAM: weights that wait there, their pinned copies, and loading."""
+"""Host RAM: weights that wait there and their pinned copies."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _one_group_pinned(held: Weights, placement: Placement) -> int:
 
 
 def host_ram(weights: Mapping[str, Weights], residency: Residency, frames_bytes: int = 0) -> int:
-    """Host RAM at its highest: what waits there and the finished video, the largest component on its way through it while loading, or
-    while streams are set up.
+    """Host RAM at its highest while the pipeline runs or streams are set up: what waits there and the finished video. Loading comes
+    before it (`loading`).
 
     Setting up a stream, diffusers pins copies of all blocks of a component while the originals are still there, component after
     component; layers are pinned one at a time. With the pinned allocator's rounding that comes to the 2.5-3 times the weights that its
@@ -85,8 +85,7 @@ def host_ram(weights: Mapping[str, Weights], residency: Residency, frames_bytes:
         highest = max(highest, now) if copies else highest
         ahead[name] = 0
         done += place.in_ram
-    loading = max((held.total_bytes for held in weights.values()), default=0)
-    return PROCESS_RAM_BYTES + max(highest, loading)
+    return PROCESS_RAM_BYTES + highest
 
 
 def _is_copied_whole(placement: Placement) -> bool:

@@ -12,7 +12,8 @@ from workbench.cost._cached import Cached, Sequences
 from workbench.cost._trace import round_up
 from workbench.cost.calllog import CallLog, CallSummary, Stage
 from workbench.cost.held import Held, as_placed
-from workbench.cost.host import host_ram
+from workbench.cost.host import PROCESS_RAM_BYTES, host_ram
+from workbench.cost.loading import HostRam, Loaded, LoadPeak, load_peaks
 from workbench.cost.margin import Residuals, margin_bytes, stage_fit_probability
 from workbench.cost.residency import Residency, Weights
 from workbench.cost.roofline import KINDS, Seconds, compute_seconds
@@ -61,6 +62,10 @@ class Price:
     host_ram_bytes: int
     timeline: Timeline = field(default=Timeline(), compare=False, repr=False)
     """Where every component's weights are when."""
+    host_ram: HostRam | None = None
+    """What `host_ram_bytes` is made of; None in a price that was not made by `price`."""
+    loading: tuple[LoadPeak, ...] = ()
+    """What each way of loading takes before the run; `host_ram_bytes` is with the first."""
 
     @property
     def peak_stage(self) -> str:
@@ -87,6 +92,7 @@ def price(
     sequences: Sequences | None = None,
     *,
     frames_bytes: int = 0,
+    loaded: Mapping[str, Loaded] | None = None,
 ) -> Price:
     """Prices a run.
 
@@ -96,6 +102,7 @@ def price(
         compute: keeps the compute time of calls between prices for one device.
         sequences: keeps what sequences of calls reserve between prices for one set of allocator options.
         frames_bytes: host RAM of the finished video's frames (`frames.frames_ram_bytes`).
+        loaded: each component on its way from files; None means that they are loaded as they run.
     """
     compute = compute if compute is not None else ComputeCache(device)
     costs, residency = [], as_placed(residency, log)
@@ -106,13 +113,28 @@ def price(
         costs.append(_stage_time(stage, log, calls, weights, residency, device, compute, memory))
     allocated = max(stage.peak_allocated_bytes for stage in costs)
     reserved = max(stage.peak_reserved_bytes for stage in costs)
+    peaks = load_peaks(loaded.values() if loaded is not None else map(_as_it_runs, weights.values()))
+    ram = HostRam(
+        process_bytes=PROCESS_RAM_BYTES,
+        running_bytes=host_ram(weights, residency, frames_bytes) - PROCESS_RAM_BYTES,
+        kept_bytes=peaks[0].kept_bytes,
+        loading=peaks[0],
+    )
     return Price(
         stages=tuple(costs),
         peak_allocated_bytes=allocated,
         peak_reserved_bytes=reserved,
         required_vram_bytes=required_vram_bytes(costs, device),
-        host_ram_bytes=host_ram(weights, residency, frames_bytes),
+        host_ram_bytes=ram.total_bytes,
         timeline=Timeline(log=log, calls=calls, weights=weights, residency=residency),
+        host_ram=ram,
+        loading=peaks,
+    )
+
+
+def _as_it_runs(held: Weights) -> Loaded:
+    return Loaded(
+        plain_bytes=held.total_bytes, largest_bytes=held.largest_leaf_bytes, stored_bytes=held.total_bytes
     )
 
 

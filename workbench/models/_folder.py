@@ -90,7 +90,8 @@ class FolderReading:
         saved = read_json(path)
         if "quantization_config" in saved:
             self.remarks.append(f"{member} is saved quantised; it is planned as if loaded without")
-        dtype = _dtype_of_weights(self.folder / member) or _NAMED_DTYPES.get(
+        of_weights = _dtype_of_weights(self.folder / member)
+        dtype = of_weights or _NAMED_DTYPES.get(
             str(saved.get("torch_dtype") or saved.get("dtype")).removeprefix("torch.")
         )
         self.components[member] = ComponentSpec(
@@ -100,6 +101,7 @@ class FolderReading:
             config=_arguments(saved),
             dtype=dtype or USUAL_DTYPE,
             source=str(path),
+            is_mapped=of_weights is not None,
         )
         if dtype is None:
             self.without_dtype.append(member)

@@ -58,6 +58,9 @@ class ComponentSpec:
     source: str
     """Where the configuration and the dtype were read."""
 
+    is_mapped: bool = False
+    """Whether its weight files are known to have this dtype: loading then maps them and copies nothing."""
+
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise SettingsError(

@@ -41,8 +41,9 @@ def caution(settings: Mapping[str, Any], steps: int) -> int:
     """
     total = sum(_BY_TECHNIQUE.get(name, 0) for name in settings)
     # a component counts once: two experts under one scheme are one decision
-    kinds = {(_role(name), _kind(value)) for name, value in settings.get("quantization", {}).items()}
-    total += sum(_BY_QUANTIZATION.get(kind, 3) for _, kind in kinds)
+    kinds = {(_role(name), *_kind(value)) for name, value in settings.get("quantization", {}).items()}
+    # the layers that are otherwise left alone are the sensitive ones
+    total += sum(_BY_QUANTIZATION.get(kind, 3) + takes_more for _, kind, takes_more in kinds)
     total += sum(1 for _ in settings.get("dtype", {}))
     count = settings.get("steps", {}).get("count", steps)
     if count < steps:
@@ -51,9 +52,11 @@ def caution(settings: Mapping[str, Any], steps: int) -> int:
     return total
 
 
-def _kind(value: object) -> str:
-    """Of a component's quantisation, which is said alone or with the layers it is for."""
-    return str(value["kind"] if isinstance(value, Mapping) else value)
+def _kind(value: object) -> tuple[str, bool]:
+    """Of a component's quantisation, which is said alone or with the layers it is for; and whether it takes more layers than by default."""
+    if isinstance(value, Mapping):
+        return str(value["kind"]), "layers" in value
+    return str(value), False
 
 
 def _role(component: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.cost._recorder import Recorder
 from workbench.models._quiet import quiet_imports
 from workbench.techniques._kinds import KINDS, SVDQ_PRECISIONS, gguf_type
 from workbench.techniques._layerwise import store_small
@@ -82,6 +83,22 @@ def _packed_like(weight: Tensor, kind: str, laid_out: dict[tuple[torch.Size, tor
 def _alike(part: Tensor) -> Tensor:
     """`torch.empty_like`, which on the meta device goes through Python and takes ten times as long."""
     return torch.empty_strided(part.shape, part.stride(), dtype=part.dtype, device=part.device)
+
+
+def packing_bytes(shape: torch.Size, dtype: torch.dtype, kind: str) -> int:
+    """The most that packing a weight takes beside it, the packed form included: traced, as the kernels of the kind's library do it.
+
+    What is packed on the CPU alone (GGUF), by one kernel that cannot be traced (`int4wo`), or by a cast (`fp8_storage`) counts as it
+    is stored.
+    """
+    weight = torch.empty(shape, dtype=dtype, device="meta")
+    if kind == "fp8_storage":
+        return weight.numel()
+    recorder = Recorder()
+    with torch.no_grad(), recorder:
+        packed = _packed(weight, kind)
+    del packed
+    return recorder.trace(kind).peak()
 
 
 def _packed(weight: Tensor, kind: str) -> Tensor:

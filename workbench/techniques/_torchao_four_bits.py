@@ -52,6 +52,47 @@ def scale_code() -> tuple[float, ...]:
     return tuple(sorted(values))
 
 
+@torch.library.custom_op("workbench::quantize_4bit", mutates_args=())
+def quantize_4bit(weight: Tensor, code: str) -> tuple[Tensor, Tensor]:
+    """(packed weights, scales in fp32) of a weight whose size is a multiple of `BLOCK`."""
+    if weight.is_cuda:
+        importlib.import_module("bitsandbytes")  # registers the kernel
+        packed, absmax = torch.ops.bitsandbytes.quantize_4bit(weight, BLOCK, code, torch.uint8)
+        return packed.flatten(), absmax
+    blocks = weight.float().view(-1, BLOCK)
+    absmax = blocks.abs().amax(dim=1)
+    nearest = _nearest(blocks, absmax, CODES[code]).view(-1, 2)
+    return nearest[:, 0] << 4 | nearest[:, 1], absmax
+
+
+@quantize_4bit.register_fake
+def _(weight: Tensor, code: str) -> tuple[Tensor, Tensor]:
+    count = weight.numel()
+    return weight.new_empty(count // 2, dtype=torch.uint8), weight.new_empty(
+        count // BLOCK, dtype=torch.float32
+    )
+
+
+@torch.library.custom_op("workbench::quantize_scales", mutates_args=())
+def quantize_scales(scales: Tensor) -> tuple[Tensor, Tensor]:
+    """(scales in 8 bits, the scale of each `SCALE_BLOCK` of them)."""
+    if scales.is_cuda:
+        importlib.import_module("bitsandbytes")
+        code = torch.tensor(scale_code(), device=scales.device)
+        packed, largest = torch.ops.bitsandbytes.quantize_blockwise(scales, code, SCALE_BLOCK)
+        return packed, largest
+    count = scales.numel()
+    padded = torch.nn.functional.pad(scales, (0, -count % SCALE_BLOCK)).view(-1, SCALE_BLOCK)
+    largest = padded.abs().amax(dim=1)
+    return _nearest(padded, largest, scale_code()).flatten()[:count].clone(), largest
+
+
+@quantize_scales.register_fake
+def _(scales: Tensor) -> tuple[Tensor, Tensor]:
+    blocks = -(-scales.numel() // SCALE_BLOCK)
+    return scales.new_empty(scales.numel(), dtype=torch.uint8), scales.new_empty(blocks, dtype=torch.float32)
+
+
 @torch.library.custom_op("workbench::dequantize_4bit", mutates_args=())
 def dequantize_4bit(
     packed: Tensor, absmax: Tensor, rows: int, columns: int, code: str, dtype: torch.dtype
@@ -129,18 +170,12 @@ class FourBitTensor(TorchAOBaseTensor):
     @classmethod
     def of(cls, weight: Tensor, code: str, *, double: bool = False) -> FourBitTensor:
         """Packs a weight [rows, columns] whose size is a multiple of `BLOCK`."""
-        blocks = weight.detach().float().view(-1, BLOCK)
-        absmax = blocks.abs().amax(dim=1)
-        nearest = _nearest(blocks, absmax, CODES[code]).view(-1, 2)
-        packed = nearest[:, 0] << 4 | nearest[:, 1]
+        packed, absmax = quantize_4bit(weight.detach(), code)
         shape = weight.shape[0], weight.shape[1]
         if not double:
             return cls(packed, absmax, *shape, code, weight.dtype)
         offset = absmax.mean()
-        padded = -(-absmax.numel() // SCALE_BLOCK) * SCALE_BLOCK
-        rest = torch.nn.functional.pad(absmax - offset, (0, padded - absmax.numel())).view(-1, SCALE_BLOCK)
-        largest = rest.abs().amax(dim=1)
-        scales = _nearest(rest, largest, scale_code()).flatten()[: absmax.numel()].clone()
+        scales, largest = quantize_scales(absmax - offset)
         return cls(packed, scales, *shape, code, weight.dtype, largest, offset)
 
     def restored(self, dtype: torch.dtype) -> Tensor:
