@@ -79,7 +79,7 @@ def plan(
     """
     started = time.perf_counter()
     limits = Limits.checked(objectives, max_seconds, min_quality)
-    _check_counts(trials, seed)
+    check_counts(trials, seed)
     pins = Pins.of(pin, forbid, max_caution)
     given: dict[str, Any] = {
         "frames": frames,
@@ -210,7 +210,7 @@ def _check(objectives: Sequence[str], max_seconds: float | None, min_quality: fl
             raise InputError(f"{name} must be {allowed}, got {value!r}")
 
 
-def _check_counts(trials: int, seed: int) -> None:
+def check_counts(trials: int, seed: int) -> None:
     for name, count in (("trials", trials), ("seed", seed)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise InputError(f"{name} must be a whole number of at least 0, got {count!r}")

@@ -61,7 +61,7 @@ class Evaluated:
             if position == 0:
                 continue
             less = self.at({**point, name: choices[position - 1]})
-            if less is not None and (less.cost.fits or not _fits_elsewhere(less.cost)):
+            if less is not None and (less.cost.fits or not fits_elsewhere(less.cost)):
                 return less
         return None
 
@@ -87,7 +87,7 @@ class Evaluated:
         return tuple(self._by_settings.values())
 
 
-def _fits_elsewhere(cost: Cost) -> bool:
+def fits_elsewhere(cost: Cost) -> bool:
     """Whether the stages without the autoencoder fit, and the host RAM suffices."""
     stages = [stage for stage in cost.price.stages if stage.name not in VAE_STAGES]
     device = cost.device
