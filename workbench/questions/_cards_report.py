@@ -120,4 +120,5 @@ def _unknown_rents(cards: Cards) -> tuple[str, ...]:
     unknown = sum(1 for row in cards.rows if row.rent_usd_per_hour is None)
     if not unknown:
         return ()
-    return (f"the rent of {'all' if unknown == len(cards.rows) else unknown} of them is unknown (?)",)
+    some = "every card" if unknown == len(cards.rows) else f"{unknown} of the {len(cards.rows)} cards"
+    return (f"?: the rent of {some} is unknown",)

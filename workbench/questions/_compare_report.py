@@ -35,7 +35,9 @@ def comparison_report(comparison: Comparison) -> Report:
         if len(set(words)) == 1
     ]
     columns = (Column(title="", is_short=True), *(Column(title=side.name) for side in sides))
-    rows = tuple((title, *(words(side) for side in sides)) for title, words in _ROWS)
+    rows = [(title, *(words(side) for side in sides)) for title, words in _ROWS]
+    if len({cost.device.name for cost in costs}) > 1:
+        rows.insert(0, ("card", *(cost.device.title for cost in costs)))
     shown = tuple(row for row in rows if any(row[1:]))
     return Report(
         title="Comparison",

@@ -63,9 +63,9 @@ def _table(prices: ShadowPrices) -> Section:
     columns = (
         Column(title="from\nGiB", is_number=True),
         Column(title="time", is_number=True),
-        Column(title="next\nafter GiB", is_number=True),
+        Column(title="to next\nGiB", is_number=True),
         Column(title="which\nsaves", is_number=True),
-        Column(title="per GiB", is_number=True),
+        Column(title="saves\nper GiB", is_number=True),
         Column(title="caution", is_number=True),
         Column(title="what the step buys"),
     )
