@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench.devices import Device
     from workbench.models import Workload
     from workbench.profiles import Profile
+    from workbench.questions import fit
     from workbench.techniques import Settings
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "calibrate",
     "estimate",
     "explain",
+    "fit",
     "plan",
 ]
 
@@ -52,6 +54,7 @@ _HOME = {
     "calibrate": "workbench.calibration",
     "estimate": "workbench._estimate",
     "explain": "workbench._explain",
+    "fit": "workbench.questions",
     "plan": "workbench._plan",
 }
 

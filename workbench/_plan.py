@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from workbench.search import Candidate
 from workbench.search import Plan as Plan
 from workbench.search._study import Evaluated, choose, run
 from workbench.search._words import describe_choice
-from workbench.search.caution import TOLERATED, caution
+from workbench.search.caution import TOLERATED
 from workbench.search.pareto import front
+from workbench.search.pins import Pins
 from workbench.search.space import Space
 from workbench.techniques import Settings
 
@@ -44,6 +46,9 @@ def plan(
     objectives: Sequence[str] = OBJECTIVES,
     max_seconds: float | None = None,
     min_quality: float | None = None,
+    max_caution: int | None = None,
+    pin: Settings | Mapping[str, Any] | None = None,
+    forbid: Sequence[str] = (),
     trials: int = 64,
     seed: int = 0,
     storage: str | None = None,
@@ -61,6 +66,10 @@ def plan(
             closest to the un-optimised run, both (the default) the fastest among those that stay close to it.
         max_seconds: leave out what is expected to take longer.
         min_quality: leave out what is known to keep less than this many per cent of the quality; unknown losses are not counted.
+        max_caution: leave out what strays further from the un-optimised run (`search/caution.py`).
+        pin: settings that stay as given, by technique id, `{"steps": 30, "quantization": {"transformer": "int8wo"}}`; they do not
+            count as caution. The search chooses the other techniques.
+        forbid: techniques that must not be used, `("cache", "quantization=nf4")`.
         trials: trials of the sampler, after the seeds that exact composition gives it.
         seed: of the sampler; equal arguments give equal plans.
         storage: where the Optuna study is kept: a journal file or a database URL; None keeps it in memory.
@@ -69,7 +78,9 @@ def plan(
         InputError: something of this is wrong; the message says what, which value, and what is allowed.
     """
     started = time.perf_counter()
-    _check(objectives, max_seconds, min_quality, trials, seed)
+    limits = Limits.checked(objectives, max_seconds, min_quality)
+    check_counts(trials, seed)
+    pins = Pins.of(pin, forbid, max_caution)
     given: dict[str, Any] = {
         "frames": frames,
         "height": height,
@@ -82,35 +93,105 @@ def plan(
         model, **{name: value for name, value in given.items() if value is not None}
     )
     chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb)
-    predictor = Predictor(workload)
+    return searched(
+        Predictor(workload),
+        chosen,
+        limits=limits,
+        pins=pins,
+        trials=trials,
+        seed=seed,
+        storage=storage,
+        choice=describe_choice(device, vram_gb),
+        started=started,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What `best` is chosen by, beside memory."""
+
+    objectives: tuple[str, ...] = OBJECTIVES
+    max_seconds: float | None = None
+    min_quality: float | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        objectives: Sequence[str] = OBJECTIVES,
+        max_seconds: float | None = None,
+        min_quality: float | None = None,
+    ) -> Limits:
+        """Limits as a caller gave them.
+
+        Raises:
+            InputError: one is out of range.
+        """
+        _check(objectives, max_seconds, min_quality)
+        return cls(objectives=tuple(objectives), max_seconds=max_seconds, min_quality=min_quality)
+
+    def allow(self, candidate: Candidate) -> bool:
+        """Whether a candidate is neither too slow nor known to lose too much."""
+        if self.max_seconds is not None and candidate.cost.total_s > self.max_seconds:
+            return False
+        return (
+            self.min_quality is None or 100.0 - candidate.cost.quality.known_loss_percent >= self.min_quality
+        )
+
+
+def pricing(predictor: Predictor, device: Device, pins: Pins) -> Callable[[Settings], Candidate]:
+    """What prices settings for a search."""
 
     def price(settings: Settings) -> Candidate:
-        cost = predictor.cost(settings, chosen)
-        return Candidate(settings=settings, cost=cost, caution=caution(settings.to_json(), workload.steps))
+        cost = predictor.cost(settings, device)
+        caution = pins.caution(settings.to_json(), predictor.workload.steps)
+        return Candidate(settings=settings, cost=cost, caution=caution)
 
-    space = Space.of(predictor.spec, workload, chosen)
-    evaluated = Evaluated(space, price)
+    return price
+
+
+def searched(
+    predictor: Predictor,
+    device: Device,
+    *,
+    limits: Limits,
+    pins: Pins,
+    trials: int,
+    seed: int,
+    storage: str | None = None,
+    choice: str = "",
+    started: float | None = None,
+) -> Plan:
+    """The plan for what a predictor knows of: `plan` without reading its arguments.
+
+    Raises:
+        SettingsError: what is pinned cannot act on this model, card or workload.
+    """
+    started = time.perf_counter() if started is None else started
+    space = Space.of(predictor.spec, predictor.workload, device, pins)
+    evaluated = Evaluated(space, pricing(predictor, device, pins))
     with collector_paused():
-        study = run(evaluated, chosen, trials=trials, seed=seed, storage=storage)
-    wanted = tuple(c for c in evaluated.all if _is_wanted(c, max_seconds, min_quality))
-    best, ranking = _best(wanted, objectives)
+        study = run(evaluated, device, trials=trials, seed=seed, storage=storage)
+    if not evaluated.all and evaluated.refused is not None:
+        raise evaluated.refused  # without pins there is always something that can be priced
+    allowed = tuple(c for c in evaluated.all if pins.allow(c.settings.to_json(), predictor.workload.steps))
+    wanted = tuple(c for c in allowed if limits.allow(c))
+    best, ranking = _best(wanted, limits.objectives)
     return Plan(
-        workload=workload,
-        device=chosen,
+        workload=predictor.workload,
+        device=device,
         best=best,
         front=front(wanted),
-        nearest_miss=None if best is not None else _nearest(wanted or evaluated.all),
+        nearest_miss=None if best is not None else _nearest(wanted or allowed or evaluated.all),
         study=study,
         trials=len(evaluated.all),
         seconds=time.perf_counter() - started,
         ranking=ranking,
-        choice=describe_choice(device, vram_gb),
+        choice=choice,
+        pins=pins,
     )
 
 
-def _check(
-    objectives: Sequence[str], max_seconds: float | None, min_quality: float | None, trials: int, seed: int
-) -> None:
+def _check(objectives: Sequence[str], max_seconds: float | None, min_quality: float | None) -> None:
     if not objectives or any(name not in OBJECTIVES for name in objectives):
         raise InputError(f"objectives must be some of {', '.join(OBJECTIVES)}, got {tuple(objectives)!r}")
     for name, value, allowed in (
@@ -127,15 +208,12 @@ def _check(
             or (name == "min_quality" and value > 100)
         ):
             raise InputError(f"{name} must be {allowed}, got {value!r}")
+
+
+def check_counts(trials: int, seed: int) -> None:
     for name, count in (("trials", trials), ("seed", seed)):
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise InputError(f"{name} must be a whole number of at least 0, got {count!r}")
-
-
-def _is_wanted(candidate: Candidate, max_seconds: float | None, min_quality: float | None) -> bool:
-    if max_seconds is not None and candidate.cost.total_s > max_seconds:
-        return False
-    return min_quality is None or 100.0 - candidate.cost.quality.known_loss_percent >= min_quality
 
 
 def _best(candidates: tuple[Candidate, ...], objectives: Sequence[str]) -> tuple[Candidate | None, str]:

@@ -17,7 +17,7 @@ ORDER = (
     "runtime", "techniques", "twin",
     "_rehearsing", "_estimate",
     "profiles", "search",
-    "_plan", "_explain",
+    "_plan", "_explain", "questions",
     "miniature", "measurement",
     "views", "testing", "_cli", "__main__",
 )  # fmt: skip

@@ -21,6 +21,7 @@ PUBLIC = [
     "calibrate",
     "estimate",
     "explain",
+    "fit",
     "plan",
 ]
 

@@ -15,6 +15,7 @@ import typer
 
 # the commands register themselves, in the order of the help
 from workbench._cli import _planning as _planning  # isort: skip
+from workbench._cli import _asking as _asking  # isort: skip
 from workbench._cli import _running as _running  # isort: skip
 from workbench._cli import _calibrating as _calibrating  # isort: skip
 from workbench._cli import _looking as _looking  # isort: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -57,6 +58,28 @@ Desktop = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Seed = Annotated[str, typer.Option(metavar="N")]
+MaxSeconds = Annotated[
+    str | None, typer.Option(metavar="S", help="Leave out what is expected to take longer.")
+]
+MinQuality = Annotated[
+    str | None,
+    typer.Option(metavar="PERCENT", help="Leave out what is known to keep less of the quality."),
+]
+MaxCaution = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Leave out what strays further from the un-optimised run."),
+]
+Pin = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TECHNIQUE=VALUE",
+        help="Keep as given, repeatable: steps=30, quantization.transformer=int8wo, offload={JSON}.",
+    ),
+]
+Forbid = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TECHNIQUE[=VALUE]", help="Do not use, repeatable: quantization, quantization=nf4."),
+]
 
 
 def whole(option: str, text: str | None) -> int | None:
@@ -77,6 +100,32 @@ def number(option: str, text: str | None) -> float | None:
         return float(text)
     except ValueError:
         raise InputError(f"{option} must be a number, got {text!r}") from None
+
+
+def pins(texts: list[str] | None) -> dict[str, Any] | None:
+    """What was pinned, as `plan(pin=)` takes it; None if nothing was."""
+    if not texts:
+        return None
+    pinned: dict[str, Any] = {}
+    for text in texts:
+        path, has_value, value = text.partition("=")
+        name, _, key = path.partition(".")
+        if not name or (key and not has_value) or (has_value and not value):
+            raise InputError(f"--pin must be TECHNIQUE, TECHNIQUE=VALUE or TECHNIQUE.KEY=VALUE, got {text!r}")
+        read: Any = _value(value) if has_value else {}
+        before = pinned.get(name)
+        if name in pinned and not (key and isinstance(before, dict)):
+            raise InputError(f"--pin {name} is given twice: {before!r} and {read!r}")
+        pinned[name] = {**(before or {}), key: read} if key else read
+    return pinned
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON, `30` or `{"mode": "model"}`, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def size_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,16 @@ def clean_stdout() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def working(verb: str, as_json: bool) -> Iterator[None]:
-    """A clean stdout, and on a terminal a sign that something happens."""
+def working(verb: str, as_json: bool) -> Iterator[Callable[[str], None]]:
+    """A clean stdout, and on a terminal a sign that something happens; what is yielded says there what is being looked at."""
     from rich.console import Console
 
-    waiting = contextlib.nullcontext() if as_json else Console(stderr=True).status(f"{verb} …")
-    with clean_stdout(), waiting:
-        yield
+    if as_json:
+        with clean_stdout():
+            yield lambda words: None
+        return
+    with clean_stdout(), Console(stderr=True).status(f"{verb} …") as status:
+        yield lambda words: status.update(f"{verb} … {words}")
 
 
 def show(report: Report) -> None:

@@ -14,10 +14,15 @@ from workbench._cli._options import (
     Batch,
     Desktop,
     DeviceName,
+    Forbid,
     Frames,
     Guidance,
     Height,
+    MaxCaution,
+    MaxSeconds,
+    MinQuality,
     Model,
+    Pin,
     Ram,
     Seed,
     SettingsText,
@@ -25,6 +30,7 @@ from workbench._cli._options import (
     Vram,
     Width,
     number,
+    pins,
     size_of,
     whole,
 )
@@ -48,13 +54,11 @@ def plan(
         list[str] | None,
         typer.Option(metavar="time|quality", help="What to look for, repeatable; default: both."),
     ] = None,
-    max_seconds: Annotated[
-        str | None, typer.Option(metavar="S", help="Leave out what is expected to take longer.")
-    ] = None,
-    min_quality: Annotated[
-        str | None,
-        typer.Option(metavar="PERCENT", help="Leave out what is known to keep less of the quality."),
-    ] = None,
+    max_seconds: MaxSeconds = None,
+    min_quality: MinQuality = None,
+    max_caution: MaxCaution = None,
+    pin: Pin = None,
+    forbid: Forbid = None,
     trials: Annotated[str | None, typer.Option(metavar="N", help="Trials of the sampler.")] = None,
     seed: Seed = "0",
     storage: Annotated[
@@ -73,6 +77,9 @@ def plan(
         "objectives": tuple(objective) if objective else None,
         "max_seconds": number("--max-seconds", max_seconds),
         "min_quality": number("--min-quality", min_quality),
+        "max_caution": whole("--max-caution", max_caution),
+        "pin": pins(pin),
+        "forbid": forbid,
         "trials": whole("--trials", trials),
     }
     (cap, ram, desktop), start = _memory(vram_gb, ram_gb, desktop_gb), whole("--seed", seed)

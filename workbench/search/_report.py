@@ -28,6 +28,7 @@ from workbench.search._words import (
     describe_technique,
     describe_workload,
 )
+from workbench.search.pins import Pins
 
 if TYPE_CHECKING:
     from workbench.search._result import Candidate, Plan
@@ -305,7 +306,20 @@ def _versions(cost: Cost) -> Section:
 
 def _search_lines(plan: Plan) -> tuple[str, ...]:
     priced = f"{plan.trials:,} configuration{'' if plan.trials == 1 else 's'} priced in {format_seconds(plan.seconds)}"
-    return (priced, plan.ranking) if plan.ranking else (priced,)
+    lines = (priced, plan.ranking) if plan.ranking else (priced,)
+    return (*lines, *pins_lines(plan.pins))
+
+
+def pins_lines(pins: Pins) -> tuple[str, ...]:
+    """What the caller decided himself."""
+    lines = []
+    if pins.settings.techniques:
+        lines.append(f"pinned, which is no caution: {describe_settings(pins.settings.to_json())}")
+    if pins.forbidden:
+        lines.append(f"forbidden: {', '.join(pins.forbidden)}")
+    if pins.max_caution is not None:
+        lines.append(f"caution at most {pins.max_caution}")
+    return tuple(lines)
 
 
 def _front(plan: Plan) -> Section:

@@ -9,6 +9,7 @@ from workbench.cost import Cost
 from workbench.devices import Device
 from workbench.models import Workload
 from workbench.profiles import Profile
+from workbench.search.pins import Pins
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Plan:
     """How `best` was chosen."""
     choice: str = ""
     """How the card was chosen, `"a typical 12 GB card"`; empty when the caller named it."""
+    pins: Pins = Pins.NONE
+    """What the caller pinned and forbade."""
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object: what `--json` prints; its keys are a contract."""
@@ -76,6 +79,7 @@ class Plan:
                 "title": self.device.title,
                 "memory_gib": self.device.memory_bytes / 2**30,
             },
+            **self.pins.to_json(),
             "best": _json(self.best),
             "front": [_json(candidate) for candidate in self.front],
             "nearest_miss": _json(self.nearest_miss),

@@ -8,7 +8,9 @@ A configuration is never priced twice.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,8 @@ class Evaluated:
         self._price = price
         self._by_settings: dict[str, Candidate] = {}
         self._by_point: dict[tuple[str | int | bool, ...], Candidate | None] = {}
+        self.refused: SettingsError | None = None
+        """Why the last point that could not be priced was refused."""
 
     def at(self, point: Point) -> Candidate | None:
         """The priced configuration at a point, or what makes it needless; None if its techniques conflict."""
@@ -57,7 +61,7 @@ class Evaluated:
             if position == 0:
                 continue
             less = self.at({**point, name: choices[position - 1]})
-            if less is not None and (less.cost.fits or not _fits_elsewhere(less.cost)):
+            if less is not None and (less.cost.fits or not fits_elsewhere(less.cost)):
                 return less
         return None
 
@@ -72,7 +76,8 @@ class Evaluated:
             key = settings.canonical()
             if key not in self._by_settings:
                 self._by_settings[key] = self._price(settings)
-        except SettingsError:
+        except SettingsError as error:
+            self.refused = error
             return None
         return self._by_settings[key]
 
@@ -82,7 +87,7 @@ class Evaluated:
         return tuple(self._by_settings.values())
 
 
-def _fits_elsewhere(cost: Cost) -> bool:
+def fits_elsewhere(cost: Cost) -> bool:
     """Whether the stages without the autoencoder fit, and the host RAM suffices."""
     stages = [stage for stage in cost.price.stages if stage.name not in VAE_STAGES]
     device = cost.device
@@ -114,7 +119,7 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
         directions=["minimize", "minimize"],
         sampler=_sampler(seed),
         storage=_storage(storage),
-        study_name=f"{VERSION}-{space.workload.model}-{device.name}-{device.memory_bytes}",
+        study_name=_study_name(space, device),
         load_if_exists=storage is not None,
     )
     with _without_experimental_warnings():
@@ -136,6 +141,15 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
         study.enqueue_trial(point, skip_if_exists=True)
     study.optimize(lambda trial: _objective(trial, evaluated), n_trials=len(first) + trials)
     return study
+
+
+def _study_name(space: Space, device: Device) -> str:
+    """One study per model, card, cap, and what is pinned and forbidden: Optuna refuses a study whose choices differ."""
+    name = f"{VERSION}-{space.workload.model}-{device.name}-{device.memory_bytes}"
+    if not space.pins:
+        return name
+    pins = json.dumps(space.pins.to_json(), sort_keys=True)
+    return f"{name}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
 
 
 def _objective(trial: optuna.Trial, evaluated: Evaluated) -> tuple[float, float]:

@@ -13,13 +13,14 @@ from typing import Any
 from workbench._errors import SettingsError
 from workbench.devices import Device
 from workbench.models import ModelSpec, Workload
+from workbench.search.pins import Pins
 from workbench.techniques import Settings
 from workbench.techniques._together import together
 
 Point = Mapping[str, str | int | bool]
 """A choice for every dimension that exists under the other choices."""
 
-VERSION = "space-3"
+VERSION = "space-4"
 """Part of a study's name: Optuna refuses a stored study whose choices have changed."""
 
 OFFLOADS: Mapping[str, dict[str, Any]] = {
@@ -66,10 +67,16 @@ class Space:
     spec: ModelSpec
     workload: Workload
     dimensions: Mapping[str, tuple[str | int, ...]]
+    pins: Pins = Pins.NONE
 
     @classmethod
-    def of(cls, spec: ModelSpec, workload: Workload, device: Device) -> Space:
-        """The space for a workload on a device: a choice whose technique says that it does not apply is left out."""
+    def of(cls, spec: ModelSpec, workload: Workload, device: Device, pins: Pins = Pins.NONE) -> Space:
+        """The space for a workload on a device: a choice whose technique says that it does not apply is left out.
+
+        Raises:
+            SettingsError: nothing goes with what is pinned and forbidden.
+        """
+        pins.check(spec, device)
         full: dict[str, tuple[str | int, ...]] = {
             "tiles": _tiles(spec),
             "chunks": tuple(count for count in DECODE_CHUNKS if count < workload.frames),
@@ -82,20 +89,40 @@ class Space:
             "window": (0, *_windows(spec, workload)),
             "steps": _step_counts(workload),
         }
-        whole = cls(spec=spec, workload=workload, dimensions=full)
-        plain = {name: choices[0] for name, choices in full.items()}
-        allowed = {
-            name: tuple(choice for choice in choices if whole._applies({**plain, name: choice}, device))
-            for name, choices in full.items()
-        }
-        return cls(spec=spec, workload=workload, dimensions=allowed)
+        whole = cls(spec=spec, workload=workload, dimensions=full, pins=pins)
+        plain = whole._plain(device)
+        allowed = {name: whole._allowed(name, plain, device) for name in full}
+        return cls(spec=spec, workload=workload, dimensions=allowed, pins=pins)
 
-    def _applies(self, point: Point, device: Device) -> bool:
+    def _plain(self, device: Device) -> Point:
+        """The first choices; where they do not go with what is pinned or forbidden, with one of them otherwise."""
+        plain = {name: choices[0] for name, choices in self.dimensions.items()}
+        one_otherwise = (
+            {**plain, name: choice} for name, choices in self.dimensions.items() for choice in choices[1:]
+        )
+        for point in (plain, *one_otherwise):
+            if self._applied(point, device) is not None:
+                return point
+        self.settings_of(plain).check(self.spec, device)  # says why
+        raise SettingsError(f"nothing is left to search: forbidden are {', '.join(self.pins.forbidden)}")
+
+    def _allowed(self, name: str, plain: Point, device: Device) -> tuple[str | int, ...]:
+        """The choices of a dimension that apply; of those that come to the same settings, what is pinned being over them, the first."""
+        by_settings: dict[str, str | int] = {}
+        for choice in self.dimensions[name]:
+            settings = self._applied({**plain, name: choice}, device)
+            if settings is not None:
+                by_settings.setdefault(settings.canonical(), choice)
+        return tuple(by_settings.values())
+
+    def _applied(self, point: Point, device: Device) -> Settings | None:
+        """The settings of a point, None if they do not apply or are not allowed."""
         try:
-            self.settings_of(point).check(self.spec, device)
+            settings = self.settings_of(point)
+            settings.check(self.spec, device)
         except SettingsError:
-            return False
-        return True
+            return None
+        return settings if self.pins.allow(settings.to_json(), self.workload.steps) else None
 
     def settings_of(self, point: Point) -> Settings:
         """The settings of a point.
@@ -132,7 +159,7 @@ class Space:
             data["temporal_chunks"] = {"frames": window, "overlap": _overlap(self.spec, window)}
         if point["steps"] != self.workload.steps:
             data["steps"] = {"count": point["steps"]}
-        return Settings.parse(data)
+        return Settings.parse(self.pins.over(data))
 
     def _named_components(self, offload: Mapping[str, Any]) -> dict[str, Any]:
         """Offload parameters with the role in `components` replaced by the model's own component names."""

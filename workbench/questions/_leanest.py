@@ -1,0 +1,57 @@
+"""The plan that is furthest within the limits, or least beyond them: whether a size can be made at all, and with what to try the next.
+
+Memory is asked for as of a card that is short of it: there PyTorch's allocator gives back what it had only kept, so that the answer says
+whether a configuration fits, and grows with size without jumps.
+"""
+
+from __future__ import annotations
+
+from workbench._estimate import Predictor
+from workbench._plan import Limits, pricing
+from workbench.devices import Device
+from workbench.questions._fastest import Candidates, remembering, shares
+from workbench.search import Candidate
+from workbench.search.pins import Pins
+from workbench.search.space import VAE_STAGES, Space
+from workbench.techniques import Settings
+
+
+class Press:
+    """Prices for one workload under memory pressure."""
+
+    def __init__(self, predictor: Predictor, device: Device, limits: Limits, pins: Pins) -> None:
+        self.predictor, self.device, self.limits, self.pins = predictor, device, limits, pins
+        self.price = remembering(pricing(predictor, device.capped(memory_bytes=1), pins))
+
+    def excess(self, settings: Settings) -> float:
+        """The largest share of a limit that settings take: they do if it is at most 1.
+
+        Raises:
+            SettingsError: a technique does not apply.
+        """
+        return max(shares(self.price(settings), self.limits, self.device).values())
+
+    def leanest(self) -> Settings:
+        """Of all configurations the one of least excess.
+
+        Raises:
+            SettingsError: what is pinned cannot act on this model, card or workload.
+        """
+        space = Space.of(self.predictor.spec, self.predictor.workload, self.device, self.pins)
+        candidates = Candidates(space, self.price, _peaks_in_the_vae)
+        best: Candidate | None = None
+        least = float("inf")
+        for candidate in candidates:
+            if shares(candidate, self.limits, self.device).get("time", 0.0) > max(1.0, least):
+                break  # all others are slower still
+            excess = self.excess(candidate.settings)
+            if best is None or excess < least:
+                best, least = candidate, excess
+        if best is None:
+            assert candidates.refused is not None, "a space has a point"
+            raise candidates.refused
+        return best.settings
+
+
+def _peaks_in_the_vae(candidate: Candidate) -> bool:
+    return candidate.cost.binds.name in VAE_STAGES
