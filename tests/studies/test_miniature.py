@@ -1,4 +1,4 @@
-"""The miniature's training: killed and resumed it ends as if nothing had happened, and every part runs at toy size to a pipeline that loads."""
+"""The miniature's training: killed and resumed it ends as if nothing had happened, and every part runs at toy size."""
 
 from __future__ import annotations
 

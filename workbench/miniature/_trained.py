@@ -35,7 +35,7 @@ def load_miniature(folder: Path | None = None) -> WanPipeline:
     Raises:
         InputError: the weights are not there.
     """
-    folder = _present(folder)
+    folder = check_trained(folder)
     with quiet_imports(), no_progress_bars():
         import torch
         from diffusers import WanPipeline
@@ -49,7 +49,7 @@ def load_classifier(folder: Path | None = None) -> ClipClassifier:
     Raises:
         InputError: the weights are not there.
     """
-    folder = _present(folder)
+    folder = check_trained(folder)
     from safetensors.torch import load_file
 
     from workbench.miniature._classifier import ClipClassifier
@@ -61,7 +61,12 @@ def load_classifier(folder: Path | None = None) -> ClipClassifier:
     return classifier.eval()
 
 
-def _present(folder: Path | None) -> Path:
+def check_trained(folder: Path | None = None) -> Path:
+    """The folder of the weights.
+
+    Raises:
+        InputError: they are not there; says how to make them.
+    """
     folder = WEIGHTS if folder is None else folder
     if not is_trained(folder):
         where = "this package" if folder == WEIGHTS else repr(str(folder))

@@ -62,7 +62,7 @@ def _shot(shot: Shot, frames: Array) -> Array:
 def _paint_thing(image: Array, thing: Thing, frames: Array, elapsed: Array, left: Array, top: Array) -> None:
     """A soft dark halo, a darker rim, a face lit from above: enough to tell every colour from every background."""
     vx, vy = thing.velocity()
-    when = frames / (FRAMES - 1)
+    when = (frames / (FRAMES - 1)).astype(np.float32)
     radius = (thing.radius + (thing.final_radius - thing.radius) * when)[:, None, None].astype(np.float32)
     grid = np.arange(SIZE, dtype=np.float32) + 0.5
     x = grid[None, None, :] - (thing.x + vx * elapsed - left)[:, None, None]
@@ -169,14 +169,15 @@ def _moved(image: Array, by: float, axis: int) -> Array:
 @functools.cache
 def _vignette() -> Array:
     grid = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE * 2 - 1
-    result: Array = (1.04 - 0.14 * (grid[:, None] ** 2 + grid[None, :] ** 2))[None, :, :, None]
+    light = 1.04 - 0.14 * (grid[:, None] ** 2 + grid[None, :] ** 2)
+    result: Array = light.astype(np.float32)[None, :, :, None]
     return result
 
 
 @functools.cache
 def _texture(place: str) -> Array:
     """[64, 64, 3] of a place; waves of whole numbers of periods, so that it repeats without a seam."""
-    u = (np.arange(_PERIOD, dtype=np.float32) + 0.5) / _PERIOD * (2 * np.pi)
+    u = ((np.arange(_PERIOD) + 0.5) / _PERIOD * (2 * np.pi)).astype(np.float32)
     x, y = u[None, :], u[:, None]
     low, high, tone = {
         "night": ((12, 14, 44), (92, 104, 168), _stars),
@@ -196,7 +197,7 @@ def _texture(place: str) -> Array:
 
 
 def _wave(angle: Array) -> Array:
-    result: Array = 0.5 + 0.5 * np.sin(angle)
+    result: Array = (0.5 + 0.5 * np.sin(angle)).astype(np.float32)
     return result
 
 
@@ -212,7 +213,7 @@ def _joint(angle: Array) -> Array:
 
 def _stars(x: Array, y: Array) -> Array:
     """Soft dots on a faint cloud."""
-    sky = 0.16 * _wave(x + np.sin(y)) * np.ones_like(y)
+    sky: Array = 0.16 * _wave(x + np.sin(y))
     for across, down, brightness in (
         (9, 12, 1.0),
         (30, 5, 0.6),
@@ -223,5 +224,6 @@ def _stars(x: Array, y: Array) -> Array:
         (6, 55, 0.5),
     ):
         angle_x, angle_y = (x - across / _PERIOD * 2 * np.pi), (y - down / _PERIOD * 2 * np.pi)
-        sky = sky + brightness * np.exp(-55 * (2 - np.cos(angle_x) - np.cos(angle_y)))
+        dot: Array = np.exp(-55 * (2 - np.cos(angle_x) - np.cos(angle_y)))
+        sky = sky + np.float32(brightness) * dot
     return sky
