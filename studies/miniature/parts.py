@@ -32,7 +32,7 @@ _CODES = {"classifier": 1, "vae": 2, "denoiser": 3}
 class Sizes:
     """How long and how large; `FULL` is for two CPU cores and two and a half hours, `QUICK` for tests."""
 
-    clips: int = 12_000
+    clips: int = 16_000
     """Of the training split; the validation split has a twentieth."""
     minutes: Mapping[str, float]
     most_steps: Mapping[str, int]
@@ -153,7 +153,7 @@ def vae_part(sizes: Sizes, clips: Clips, held_out: Clips) -> Part:
         losses=losses,
         minutes=sizes.minutes["vae"],
         most_steps=sizes.most_steps["vae"],
-        learning_rate=3e-3,
+        learning_rate=2e-3,
         phases=tuple(stages.values()),
         validate=validate,
         weight_decay=0.0,

@@ -163,7 +163,7 @@ def main() -> None:
         help="instead of 14 50 72",
     )
     parser.add_argument("--steps", type=int, help="steps of every part, instead of what the minutes afford")
-    parser.add_argument("--clips", type=int, help="training clips, instead of 12000")
+    parser.add_argument("--clips", type=int, help="training clips, instead of 16000")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: one per core")
     parser.add_argument("--checkpoint-s", type=float, default=120.0, help="seconds between checkpoints")

@@ -203,3 +203,52 @@ def test_installing_replaces_what_was_there(study, finished, tmp_path):
     study.train.install(finished / "pipeline", target)
     assert (target / "model_index.json").is_file() and not (target / "old").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+class Oracle(nn.Module):
+    """The transformer's call; knows the one clip that there is, and so the velocity that points from it to the noise."""
+
+    def __init__(self, clip: torch.Tensor) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(
+        self, noisy: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, return_dict: bool
+    ) -> Any:
+        return ((noisy - self.clip) / (timestep / 1000).view(-1, 1, 1, 1, 1),)
+
+
+def test_the_velocity_that_is_learned_is_the_one_that_the_scheduler_follows(study):
+    from workbench.models import get
+    from workbench.models._build import construct, made
+
+    row = get("miniature")
+    clip = torch.randn(1, 16, 5, 8, 8, generator=torch.Generator().manual_seed(0))
+    oracle = Oracle(clip)
+    modules = nn.ModuleDict({"text_encoder": construct(row.component("text_encoder")), "transformer": oracle})
+    words = study.parts.Words(4, "train")
+    noise = torch.Generator().manual_seed(1)
+    loss = study.parts.flow_loss(modules, clip.expand(4, -1, -1, -1, -1), words.ids, words.mask, noise)
+    assert float(loss) < 1e-6
+
+    import diffusers
+
+    scheduler = made(getattr(diffusers, row.scheduler.class_name), row.scheduler.config)
+    scheduler.set_timesteps(25)
+    latents = torch.randn(clip.shape, generator=noise)
+    for timestep in scheduler.timesteps:
+        velocity = oracle(latents, timestep.float().view(1), None, return_dict=False)[0]
+        latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+    assert float((latents - clip).abs().max()) < 0.05
+
+
+def test_the_text_encoder_is_trained_as_the_pipeline_calls_it(study, finished):
+    from workbench.miniature import load_miniature, world
+
+    pipe = load_miniature(finished / "pipeline")
+    words = study.parts.Words(3, "train")
+    captions = [world.caption(world.scene("train", number)) for number in range(3)]
+    expected, _ = pipe.encode_prompt(captions, do_classifier_free_guidance=False, max_sequence_length=32)
+    with torch.no_grad():
+        ours = pipe.text_encoder(words.ids, words.mask).last_hidden_state * words.mask.unsqueeze(-1)
+    torch.testing.assert_close(ours, expected)

@@ -11,18 +11,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn import functional
 
 from workbench.miniature.world import COLOURS, DIRECTIONS, SHAPES
 
 LABELS: Mapping[str, tuple[str, ...]] = {"colour": COLOURS, "shape": SHAPES, "direction": DIRECTIONS}
 """What it reads -> the answers, in the order of its outputs."""
 
-FEATURES = 128
-"""Numbers that describe a clip before they become answers: mean and maximum of 64 channels over space and time."""
+FEATURES = 96
+"""Numbers that describe a clip before they become answers."""
+
+_MOMENTS = 5
+"""Parts of a clip that are told apart: what is the subject, and its colour, is decided at the beginning."""
 
 
 class ClipClassifier(nn.Module):
-    """Four strided 3-D convolutions over a clip, and a linear answer per label."""
+    """Four strided 3-D convolutions over a clip, what is where in time but not in space, and a linear answer per label."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,18 +43,25 @@ class ClipClassifier(nn.Module):
             nn.Conv3d(64, 64, 3, (2, 2, 2), 1),
             nn.SiLU(),
         )
+        self.summary = nn.Linear(2 * 64 * _MOMENTS, FEATURES)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(FEATURES, len(values)) for name, values in LABELS.items()}
         )
 
     def features(self, video: torch.Tensor) -> torch.Tensor:
         """[B, FEATURES] of clips [B, 3, F, H, W] in -1..1."""
-        maps = self.body(video).flatten(2)
-        return torch.cat([maps.mean(2), maps.amax(2)], 1)
+        maps = self.body(video)
+        moments = (_MOMENTS, 1, 1)
+        pooled = [
+            functional.adaptive_avg_pool3d(maps, moments),
+            functional.adaptive_max_pool3d(maps, moments),
+        ]
+        found: torch.Tensor = self.summary(torch.cat(pooled, 1).flatten(1))
+        return found
 
     def forward(self, video: torch.Tensor) -> dict[str, torch.Tensor]:
         """Scores [B, answers] per label, of clips [B, 3, F, H, W] in -1..1."""
-        found = self.features(video)
+        found = functional.silu(self.features(video))
         return {name: head(found) for name, head in self.heads.items()}
 
     @torch.no_grad()
