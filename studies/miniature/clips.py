@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from loop import say_now
 
 from workbench._files import replacing
 from workbench.miniature import world
@@ -21,7 +22,7 @@ Clips = npt.NDArray[np.uint8]
 _BLOCK = 250
 
 
-def drawn(folder: Path, split: str, count: int, say: Callable[[str], None] = print) -> Clips:
+def drawn(folder: Path, split: str, count: int, say: Callable[[str], None] = say_now) -> Clips:
     """The first clips of a split, [count, 17, 64, 64, 3], read from the disk as they are needed."""
     path = folder / f"clips-{split}-{count}.npy"
     if not path.exists():
@@ -56,7 +57,7 @@ def _block(job: tuple[str, int, int]) -> Clips:
 
 @torch.no_grad()
 def encoded(
-    folder: Path, vae: torch.nn.Module, clips: Clips, say: Callable[[str], None] = print
+    folder: Path, vae: torch.nn.Module, clips: Clips, say: Callable[[str], None] = say_now
 ) -> tuple[torch.Tensor, list[float], list[float]]:
     """Latents of clips, [N, 16, 5, 8, 8] in fp16, each channel of mean 0 and deviation 1; and that mean and deviation."""
     path, facts = folder / f"latents-{len(clips)}.npy", folder / f"latents-{len(clips)}.json"

@@ -55,7 +55,23 @@ class State:
     steps: int = 0
     seconds: float = 0.0
     """Spent on steps, over all interrupted runs."""
+    pace: list[float] = field(default_factory=list)
+    """Seconds of a step in each phase, as they were found before the first: what is left to do is told from them."""
     curve: list[dict[str, float]] = field(default_factory=list)
+
+    def done(self, part: Part) -> float:
+        """Share of the part's time that the steps until now should have taken."""
+        share, reached, whole = self.step / self.steps, 0.0, 0.0
+        starts = [0.0, *itertools.accumulate(part.phases)]
+        for start, length, seconds in zip(starts, part.phases, self.pace, strict=False):
+            whole += length * seconds
+            reached += min(max(share - start, 0.0), length) * seconds
+        return reached / whole
+
+
+def say_now(line: str) -> None:
+    """Prints a line at once, also into a file."""
+    print(line, flush=True)
 
 
 def train(
@@ -64,7 +80,7 @@ def train(
     *,
     steps: int | None = None,
     checkpoint_s: float = 120.0,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say_now,
 ) -> nn.ModuleDict:
     """Trains a part to its end, from its checkpoint in `folder` if there is one, and gives its averaged weights in evaluation mode.
 
@@ -84,7 +100,8 @@ def train(
     )
     state = _restored(path, part, averaged, optimiser)
     if not state.steps:
-        each = _step_seconds(part)
+        state.pace = _step_seconds(part)
+        each = sum(share * seconds for share, seconds in zip(part.phases, state.pace, strict=True))
         state.steps = steps or max(1, min(part.most_steps, int(part.minutes * 60 / each)))
         say(
             f"{part.name}: {each:.3f} s a step, {state.steps} steps, {state.steps * each / 60:.1f} of {part.minutes:g} min"
@@ -168,8 +185,8 @@ def rate(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def _step_seconds(part: Part) -> float:
-    """Median seconds of a step's forward and backward passes, after one to warm up; leaves the weights as they are."""
+def _step_seconds(part: Part) -> list[float]:
+    """Seconds of a step in each phase: the median of a few forward and backward passes, after one to warm up; the weights stay as they are."""
 
     def timed(progress: float) -> float:
         taken = []
@@ -183,16 +200,16 @@ def _step_seconds(part: Part) -> float:
         return statistics.median(taken[1:])
 
     part.modules.train()
-    ends = list(itertools.accumulate(part.phases))
-    each = [share * timed(end - share / 2) for share, end in zip(part.phases, ends, strict=True)]
+    ends = itertools.accumulate(part.phases)
     # a twentieth for the optimiser, the average, the looks at the validation split and the checkpoints
-    return 1.05 * sum(each)
+    return [1.05 * timed(end - share / 2) for share, end in zip(part.phases, ends, strict=True)]
 
 
 def _line(part: Part, state: State) -> str:
     each = state.seconds / state.step
     shown = "  ".join(f"{name} {value:.4g}" for name, value in state.curve[-1].items() if name != "step")
-    left = (state.steps - state.step) * each / 60
+    done = state.done(part)
+    left = state.seconds * (1 - done) / done / 60
     return f"{part.name} {state.step}/{state.steps}  {shown}  {each:.2f} s/step  {left:.1f} min left"
 
 

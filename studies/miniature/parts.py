@@ -41,7 +41,7 @@ class Sizes:
 
 
 FULL = Sizes(
-    minutes={"classifier": 14, "vae": 50, "denoiser": 72},
+    minutes={"classifier": 11, "vae": 46, "denoiser": 78},
     most_steps={"classifier": 4000, "vae": 20_000, "denoiser": 20_000},
     batch={"classifier": 24, "vae": 4, "denoiser": 32},
 )

@@ -160,7 +160,7 @@ def main() -> None:
         nargs=3,
         type=float,
         metavar=("CLASSIFIER", "VAE", "DENOISER"),
-        help="instead of 14 50 72",
+        help="instead of 11 46 78",
     )
     parser.add_argument("--steps", type=int, help="steps of every part, instead of what the minutes afford")
     parser.add_argument("--clips", type=int, help="training clips, instead of 16000")

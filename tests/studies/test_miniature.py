@@ -96,12 +96,20 @@ def part_of(study: Any, **more: Any) -> Any:
 
 
 def test_the_steps_follow_from_the_minutes_and_are_capped(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(study.loop, "_step_seconds", lambda part: 15.0)
+    monkeypatch.setattr(study.loop, "_step_seconds", lambda part: [15.0])
     said: list[str] = []
     study.loop.train(part_of(study), tmp_path / "few", say=said.append)
     assert said[0] == "toy: 15.000 s a step, 4 steps, 1.0 of 1 min"
     study.loop.train(part_of(study, minutes=60.0), tmp_path / "capped", say=said.append)
     assert torch.load(tmp_path / "capped" / "toy.pt", weights_only=True)["state"]["steps"] == 7
+
+
+def test_what_is_left_is_told_from_the_pace_of_each_phase(study):
+    part = part_of(study, phases=(0.75, 0.25))
+    state = study.loop.State(step=75, steps=100, pace=[1.0, 9.0])
+    assert state.done(part) == pytest.approx(0.25)
+    state.step = 100
+    assert state.done(part) == pytest.approx(1)
 
 
 def test_a_finished_part_is_not_trained_again(study, tmp_path):
