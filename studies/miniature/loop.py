@@ -186,7 +186,7 @@ def rate(step: int, steps: int) -> float:
 
 
 def _step_seconds(part: Part) -> list[float]:
-    """Seconds of a step in each phase: the median of a few forward and backward passes, after one to warm up; the weights stay as they are."""
+    """Seconds of a step in each phase: median of a few forward and backward passes after one to warm up; the weights stay as they are."""
 
     def timed(progress: float) -> float:
         taken = []
