@@ -212,7 +212,7 @@ def test_generate_passes_on_what_was_given(run, monkeypatch):
     (profile, options) = calls[0]
     assert profile == "p.json"
     assert {**options, "out": str(options["out"])} == {
-        "model": "tiny",
+        "model": None,
         "prompt": "a cat",
         "negative_prompt": None,
         "out": "c.mp4",

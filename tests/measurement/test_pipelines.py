@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from workbench._errors import InputError
-from workbench.measurement._pipelines import open_pipeline, spec_of
+from workbench.measurement._pipelines import default_model, default_prompt, open_pipeline, spec_of
 from workbench.miniature import save_tiny
 from workbench.models import get
 
@@ -41,11 +41,12 @@ def test_a_folder_of_no_catalogue_model_is_a_model_of_its_own(folder, tmp_path):
 
 def test_names_that_are_no_pipeline_here(tmp_path):
     assert message("wan2.1-t2v-1.3b") == (
-        "the weights of 'wan2.1-t2v-1.3b' are not in this package: pass the folder of a pipeline saved with save_pretrained, or 'tiny'"
+        "the weights of 'wan2.1-t2v-1.3b' are not in this package: pass the folder of a pipeline saved with save_pretrained, "
+        "or 'miniature' or 'tiny'"
     )
     assert message("tinny").startswith("unknown model 'tinny': did you mean tiny")
     assert message(tmp_path) == (
-        f"model must be 'tiny' or a folder saved with save_pretrained, got {str(tmp_path)!r}, which has no model_index.json"
+        f"model must be 'miniature' or 'tiny' or a folder saved with save_pretrained, got {str(tmp_path)!r}, which has no model_index.json"
     )
     (tmp_path / "model_index.json").write_text("{")
     assert message(tmp_path).startswith(f"{str(tmp_path / 'model_index.json')!r} cannot be read as JSON: ")
@@ -61,3 +62,24 @@ def test_a_model_that_needs_a_video(folder, tmp_path):
     assert message(other) == (
         f"generate makes videos from text; {other.resolve()} also needs video, which generate does not take"
     )
+
+
+def test_the_miniature_without_weights_says_how_to_make_them(monkeypatch, tmp_path):
+    monkeypatch.setattr("workbench.miniature._trained.WEIGHTS", tmp_path)
+    assert message("miniature") == (
+        "the miniature's trained weights are not in this package: train them with `python studies/miniature/train.py --install`, "
+        "or use 'tiny', which has random weights"
+    )
+    assert default_model() == "tiny"
+
+
+def test_what_runs_and_is_asked_for_where_nothing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("workbench.miniature._trained.WEIGHTS", tmp_path)
+    for name in ("model_index.json", "classifier.safetensors"):
+        (tmp_path / name).touch()
+    assert [default_model(planned) for planned in (None, "tiny", "miniature", "wan2.1-t2v-14b")] == [
+        *("miniature", "tiny", "miniature", "miniature")
+    ]
+    assert spec_of("miniature") is get("miniature")
+    assert default_prompt("tiny") == default_prompt("my-model") == "a red fox runs through the snow"
+    assert "star" in default_prompt("miniature")

@@ -18,11 +18,15 @@ def generate(
         Path | None, typer.Option(metavar="FILE", help="What to apply; default: nothing.")
     ] = None,
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="tiny, or a folder that save_pretrained wrote.")
-    ] = "tiny",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="miniature, tiny, or a folder that save_pretrained wrote; default: the profile's if it ships, else miniature.",
+        ),
+    ] = None,
     prompt: Annotated[
-        str, typer.Option(metavar="TEXT", help="What the video shows.")
-    ] = "a red fox runs through the snow",
+        str | None, typer.Option(metavar="TEXT", help="What the video shows; default: what the model knows.")
+    ] = None,
     negative_prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What it should not be.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.measurement._job import Job, Take, job_of
 from workbench.measurement._measurement import Measurement, RunError
-from workbench.measurement._pipelines import open_pipeline, spec_of
+from workbench.measurement._pipelines import default_model, default_prompt, open_pipeline, spec_of
 from workbench.measurement._progress import AbstractProgress, NoProgress
 from workbench.measurement._run import machine, run_once
 from workbench.measurement._video import to_uint8, write_mp4
@@ -20,14 +20,12 @@ from workbench.techniques import Handle
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-PROMPT = "a red fox runs through the snow"
-
 
 def generate(
     profile: Profile | str | Path | None = None,
     *,
-    model: str | Path = "tiny",
-    prompt: str = PROMPT,
+    model: str | Path | None = None,
+    prompt: str | None = None,
     negative_prompt: str | None = None,
     out: str | Path = "clip.mp4",
     seed: int = 0,
@@ -43,7 +41,9 @@ def generate(
 
     Args:
         profile: what to apply: a profile, or the path of one; None runs the pipeline as it is.
-        model: `"tiny"`, or a folder that `save_pretrained` wrote.
+        model: `"miniature"`, `"tiny"`, or a folder that `save_pretrained` wrote; None means the profile's if it is one of the two, else the
+            trained miniature, or `"tiny"` where its weights are not in the package yet.
+        prompt: None means one that the model knows.
         negative_prompt: what the video should not be; None means the one that predictions are made with.
         out: the video's file, ending in `.mp4`.
         frames: with `height`, `width`, `steps` and `guidance`: None means the profile's, or the model's native one if the profile is for
@@ -54,8 +54,10 @@ def generate(
         InputError: something of this is wrong; nothing was run.
         RunError: the pipeline failed or ran out of memory; the record says so.
     """
-    take = Take(video=Path(out), prompt=prompt, negative_prompt=negative_prompt, seed=seed)
     chosen = Profile.load(profile) if isinstance(profile, (str, Path)) else profile
+    model = default_model(chosen.workload.model if chosen else None) if model is None else model
+    said = default_prompt(model) if prompt is None else prompt
+    take = Take(video=Path(out), prompt=said, negative_prompt=negative_prompt, seed=seed)
     asked = {"frames": frames, "height": height, "width": width, "steps": steps, "guidance": guidance}
     job = job_of(spec_of(model), chosen, asked)
     return _made(job, take, model, NoProgress() if progress is None else progress, count_tensors)

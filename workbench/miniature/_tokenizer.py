@@ -28,6 +28,7 @@ stand stands sit sits look looks play plays dance dances eat eats hold holds ope
 left right up down forward back away around across along
 video frame scene camera shot view close wide slowly quickly low high quality detailed cinematic style
 static blurred overexposed worst deformed subtitles
+still grows shrinks pans while then behind bar
 """
 
 

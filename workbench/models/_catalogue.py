@@ -18,6 +18,7 @@ from workbench.models import (
     latte,
     ltx,
     ltx2,
+    miniature,
     mochi,
     sana_video,
     skyreels,
@@ -48,6 +49,7 @@ ALL: tuple[ModelSpec, ...] = (
     *allegro.ROWS,
     *cosmos.ROWS,
     *tiny.ROWS,
+    *miniature.ROWS,
 )
 
 
