@@ -155,6 +155,17 @@ def test_weights_that_came_on_a_stream_leave_room_that_nothing_else_can_use(weig
         assert found == tuple(size * MIB for size in expected), component
 
 
+def test_call_that_replaces_features_is_taken_alone(weights) -> None:
+    cached = Cached(Sequences())
+    filling = trace("filling", 60, output_mib=40)
+    replacing = Trace(
+        "replacing", [(FREE, -1), (ALLOC, 0, 70 * MIB), (FREE, 0), (ALLOC, 1, 40 * MIB)], (40 * MIB,)
+    )
+    assert reserved(cached, filling, "denoiser", weights) == (100, 100)
+    # the features of 40, in whose segment of 40 the new ones lie, and 70
+    assert reserved(cached, replacing, "denoiser", weights, live_mib=40) == (110, 110)
+
+
 def test_short_of_memory_the_cache_is_given_back(weights) -> None:
     cached = Cached(Sequences())
     first, second = (CallSummary.of(trace(name, size)) for name, size in (("denoiser", 60), ("decoder", 80)))

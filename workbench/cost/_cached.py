@@ -2,7 +2,8 @@
 
 A call's segments stay cached when it is over, and the next one takes what fits of them and new segments for the rest, so a run reserves
 more than its largest call alone: how much more is a matter of sizes and order, so the calls' requests are replayed through one allocator.
-Each distinct call is replayed once; its repetitions find what it left.
+Each distinct call is replayed once; its repetitions find what it left. A call that replaces features of an earlier step is taken alone,
+beside the features: it lies in the room of those before it, and how many of its repetitions have left some is not known here.
 
 The cache is emptied where accelerate sends one model back before it brings the next (`CpuOffload.pre_forward`, behind diffusers'
 `enable_model_cpu_offload`; `turns.py` says when). Nothing else in diffusers 0.42 does so between the stages of a call.
@@ -99,21 +100,23 @@ class Cached:
         comes_and_goes = placement.mode not in ("resident", "whole")
         passing = weights.passing_bytes(placement, reserved=True) if comes_and_goes else 0
         moving = 0 if placement.stream else passing
-        self._calls, self._moving = (*self._calls, (summary, call.live_bytes)), max(self._moving, moving)
+        if not summary.given_bytes:
+            self._calls = (*self._calls, (summary, call.live_bytes))
+        self._moving = max(self._moving, moving)
         left = sum(size for name, size in self._streamed.items() if name != call.component)
         if placement.stream:
             self._streamed[call.component] = passing
         alone = beside + summary.reserved_bytes
         if fits(alone):
             together = alone - moving + self._moving + left
-            if len(self._calls) > 1:
+            if len(self._calls) > 1 and not summary.given_bytes:
                 own = summary.reserved_bytes + round_up(call.live_bytes, ROUND_LARGE_BYTES)
                 together += self.sequences.reserved(self._calls) - own
             if fits(together):
                 return together, min(alone, together)
         # short of memory, the allocator gives back what earlier calls have left, on every stream, and then what this one does not need
         # any more
-        self._calls, self._moving = self._calls[-1:], moving
+        self._calls, self._moving = () if summary.given_bytes else self._calls[-1:], moving
         self._streamed = {call.component: passing} if placement.stream else {}
         own = alone if fits(alone) else beside + summary.needed_bytes
         return own, own
@@ -138,9 +141,7 @@ class _Replay:
     def after(self, summary: CallSummary, live_bytes: int) -> int:
         """Replays a call and returns what is reserved then."""
         allocator = self.allocator
-        if summary.given_bytes:
-            self._drop(self.outputs)  # or some of them: the requests begin with what the call is given
-        others = live_bytes - summary.given_bytes - sum(block.size for block in self.outputs)
+        others = live_bytes - sum(block.size for block in self.outputs)
         made = [allocator.allocate(others)] if others > SMALL_BYTES else []
         self._drop(self.others)
         self.others = made
