@@ -30,6 +30,8 @@ def test_it_measures_every_kind_of_op(calibration: Calibration) -> None:
     assert device.basis == "calibrated"
     kinds = {"matmul", "attention.cpu", "conv2d", "conv3d", "conv3d_small", "conv_depthwise"}
     moved = {
+        "gelu",
+        "group_norm",
         "elementwise",
         "activation",
         "norm",

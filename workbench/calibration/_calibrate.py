@@ -167,7 +167,7 @@ class _Bench:
                 if op is not None:
                     loops = loops_for(seconds)
                     timed.append(_Timed(make, op, loops, [per_call(work, self.on_gpu, loops)]))
-                late = time.perf_counter() - began > share / 3  # and the next one takes several times as long
+                late = time.perf_counter() - began > share / 2  # and the next one takes several times as long
                 if late and len(timed) > known + 1:
                     break
         return timed

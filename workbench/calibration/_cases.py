@@ -111,9 +111,9 @@ def _convolutions(device: str, dtype: torch.dtype) -> Iterator[Series]:
         weight = filled((channels, channels, 3, 3, 3), dtype, device)
         return lambda: F.conv3d(x, weight, padding=1)
 
-    def narrow(out_channels: int, size: int) -> Work:
-        x = filled((1, 16, 6, size, size), dtype, device)
-        weight = filled((out_channels, 16, 3, 3, 3), dtype, device)
+    def narrow(channels: int, out_channels: int, frames: int, size: int) -> Work:
+        x = filled((1, channels, frames, size, size), dtype, device)
+        weight = filled((out_channels, channels, 3, 3, 3), dtype, device)
         return lambda: F.conv3d(x, weight)
 
     channels = (4, 16, 64, 256) if device == "cpu" else (32, 128, 512)
@@ -129,9 +129,10 @@ def _convolutions(device: str, dtype: torch.dtype) -> Iterator[Series]:
         sizes = [round(math.sqrt(flops / (54 * c * c * 4 * 2))) for flops in _flops(device)]
         yield _series(f"conv3d {c}", dtype, [_bound(solid, c, 4, n, 2) for n in sizes if 4 <= n <= 1024])
     if device == "cpu" and dtype == torch.float32:
-        yield _series("conv3d_small, smallest", dtype, [_bound(narrow, 4, 4)])
-        for c in (4, 16, 64):
-            yield _series(f"conv3d_small {c}", dtype, [_bound(narrow, c, n) for n in (8, 24, 48, 96, 144)])
+        yield _series("conv3d_small, smallest", dtype, [_bound(narrow, 4, 4, 3, 4)])
+        for c, frames, sides in ((4, 6, (8, 32, 96)), (16, 11, (8, 32, 96)), (64, 5, (8, 16, 32, 56))):
+            makers = [_bound(narrow, max(16, c), c, frames, n) for n in sides]
+            yield _series(f"conv3d_small {c}", dtype, makers)
 
 
 def _memory(device: str, dtype: torch.dtype, largest_bytes: int) -> Iterator[Series]:
@@ -149,6 +150,10 @@ def _memory(device: str, dtype: torch.dtype, largest_bytes: int) -> Iterator[Ser
     def picture(numel: int) -> Tensor:
         side = max(1, round(math.sqrt(numel / 128)))
         return filled((1, 32, 4 * side, side), dtype, device)
+
+    def joined(numel: int) -> Work:
+        x, y = of(numel), of(numel)
+        return lambda: torch.cat([x, y], dim=-1)
 
     def gathered(numel: int) -> Work:
         x = of(numel)
@@ -171,16 +176,16 @@ def _memory(device: str, dtype: torch.dtype, largest_bytes: int) -> Iterator[Ser
 
     ops: dict[str, Callable[[int], Work]] = {
         "elementwise": two,
-        "activation": mapped(lambda x: F.gelu(x, approximate="tanh")),
-        "activation, silu": mapped(F.silu),
+        "gelu": mapped(lambda x: F.gelu(x, approximate="tanh")),
+        "activation": mapped(F.silu),
         "norm": mapped(lambda x: F.layer_norm(x, (256,))),
-        "norm, groups": pictured(lambda x: F.group_norm(x, 32)),
+        "group_norm": pictured(lambda x: F.group_norm(x, 32)),
         "softmax": mapped(lambda x: F.softmax(x, dim=-1)),
         "reduction": mapped(lambda x: x.mean(-1, keepdim=True)),
         "vector_norm": pictured(
             lambda x: torch.linalg.vector_norm(x.view(1, 16, -1, x.shape[-1]), 2, 1, True)
         ),
-        "copy": mapped(lambda x: torch.cat([x, x])),
+        "copy": joined,
         "permute": mapped(lambda x: x.view(x.shape[0] // 2, 2, 4, 64).transpose(1, 2).contiguous()),
         "cast": mapped(lambda x: x.to(other)),
         "gather": gathered,

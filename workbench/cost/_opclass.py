@@ -11,8 +11,10 @@ from typing import Final
 from workbench.cost._trace import Op
 
 MEMORY_CLASSES: Final = {
-    "activation": ("gelu", "silu", "sigmoid", "tanh", "exp", "sin", "cos", "softplus", "mish", "log", "erf", "pow", "sqrt", "rsqrt"),
-    "norm": ("native_layer_norm", "_fused_rms_norm", "native_group_norm", "native_batch_norm"),
+    "gelu": ("gelu",),
+    "activation": ("silu", "sigmoid", "tanh", "exp", "sin", "cos", "softplus", "mish", "log", "erf", "pow", "sqrt", "rsqrt"),
+    "norm": ("native_layer_norm", "_fused_rms_norm"),
+    "group_norm": ("native_group_norm", "native_batch_norm"),
     "softmax": ("_softmax", "_safe_softmax", "_log_softmax"),
     "reduction": ("mean", "sum", "amax", "amin", "var", "std", "var_mean", "max", "min", "cumsum", "any", "all"),
     "vector_norm": ("linalg_vector_norm",),
@@ -23,7 +25,7 @@ MEMORY_CLASSES: Final = {
         "upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_nearest3d", "_upsample_nearest_exact3d", "upsample_nearest1d",
         "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d",
     ),
-    "random": ("randn", "normal_", "rand", "randint", "bernoulli_"),
+    "random": ("randn", "randn_like", "rand_like", "normal_", "rand", "randint", "bernoulli_"),
     "fill": ("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "fill_", "zero_", "arange"),
 }  # fmt: skip
 """Class of memory-bound ops -> their ATen names. Every other one is `elementwise`, and a `_to_copy` that changes the dtype is a `cast`."""
