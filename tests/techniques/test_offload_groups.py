@@ -175,3 +175,18 @@ def test_what_is_not_known_of_a_disk_is_said():
     known = dataclasses.replace(card, disk_bytes_per_s=7e9)
     assert offload.notes(spec, known)[0] == "weights in files are read at 7 GB/s"
     assert Offload(mode="group").notes(spec, card) == ()
+
+
+@pytest.mark.parametrize(
+    ("offload", "how"),
+    [
+        (Offload(mode="sequential"), "mode sequential"),
+        (Offload(mode="group", offload_type="leaf_level"), "offload_type leaf_level"),
+    ],
+)
+def test_where_a_layer_is_used_past_its_forward_layers_are_not_moved_one_by_one(offload, how):
+    refusal = offload.applies_to(get("framepacki2v_hy"), None)
+    assert refusal is not None and refusal.startswith(
+        f"{how} fails: a layer of HunyuanVideoFramepackPipeline "
+    )
+    assert Offload(mode="group").applies_to(get("framepacki2v_hy"), None) is None
