@@ -123,7 +123,7 @@ def validated(folder: Path = RECORDS) -> Iterator[Residual]:
 
 def _of_record(record: Mapping[str, Any], predicted: Mapping[str, Any]) -> Iterator[Residual]:
     case, machine = record["case"], record["machine"]
-    peak = max(predicted["stages"], key=lambda stage: stage["peak_allocated_bytes"])
+    peak = max(predicted["stages"], key=lambda stage: stage["allocated_bytes"])
     software = ", ".join(f"{name} {machine[name]}" for name in ("torch", "diffusers") if machine.get(name))
     for metric in ("allocated", "reserved"):
         measured = record.get("memory", {}).get(f"{metric}_peak_bytes")
