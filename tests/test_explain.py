@@ -57,6 +57,21 @@ def test_every_change_lowers_the_requirement_and_the_cheapest_comes_first():
     assert order == sorted(order)
 
 
+def test_what_the_card_must_have_is_named_part_by_part():
+    found = wb.explain("wan2.1-t2v-1.3b", {"offload": {"mode": "model"}}, "rtx-4090", desktop_gb=0.75)
+    *parts, total = found.required()
+    assert [part.name for part in parts] == ["allocated", "unallocated", "context", "desktop", "margin"]
+    sizes = {part.name: part.num_bytes for part in parts}
+    assert total.num_bytes == found.cost.required_vram_bytes
+    assert sum(sizes.values()) == pytest.approx(total.num_bytes, abs=0.01 * 2**30)
+    assert sizes["allocated"] + sizes["unallocated"] == found.cost.price.peak_reserved_bytes
+    assert sizes["desktop"] == 0.75 * 2**30
+    assert all(part.why for part in parts)
+    data = found.to_json()["required"]
+    assert [entry["part"] for entry in data] == [*sizes, "required"]
+    assert "What the card must have" in repr(found)
+
+
 def test_it_says_so_in_text_and_json():
     found = wb.explain("tiny", None, vram_gb=8)
     text = render_report(explanation_report(found))

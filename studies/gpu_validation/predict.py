@@ -23,7 +23,7 @@ from workbench._errors import InputError
 from workbench._estimate import Predictor, collector_paused
 from workbench.cost import CallLog, versions
 from workbench.cost.calllog import Stage, StageCall, call_name, stage_of
-from workbench.cost.price import Price, price
+from workbench.cost.price import Price, fit_probability, price
 from workbench.devices import Device, cpu, resolve
 from workbench.devices._detect import _CATALOGUE_NAMES, system_ram_bytes
 from workbench.models import ModelSpec, Workload
@@ -150,6 +150,7 @@ def prediction(
         "reserved_bytes": priced.peak_reserved_bytes,
         "required_vram_bytes": priced.required_vram_bytes,
         "fits": priced.required_vram_bytes <= device.memory_bytes,
+        "fit_probability": fit_probability(priced.stages, device),
         "host_ram_bytes": priced.host_ram_bytes,
         "weights_bytes": {name: predictor.weights(settings, name).total_bytes for name in names},
         "seconds": priced.seconds[0],

@@ -13,6 +13,7 @@ from score import Predicted, fit_statements, summary
 
 from workbench._files import replacing
 from workbench._store import versions
+from workbench.cost.margin import known
 
 Line = Mapping[str, Any]
 
@@ -106,6 +107,15 @@ def _statements(lines: Sequence[Line]) -> list[str]:
         out.append(
             f"| agree whether it fits, for every size of card from half to twice the figure, {name} | {' | '.join(cells)} |"
         )
+    for metric in ("allocated", "reserved"):
+        cells = []
+        for group in groups:
+            rated = [line for line in group if line["metric"] == metric and line["low"] is not None]
+            held = sum(line[metric] * (1 + line["margin"]) >= line["low"] for line in rated)
+            cells.append(_share(held, len(rated)))
+        out.append(
+            f"| {metric} as predicted, with the margin alone, at least the published figure | {' | '.join(cells)} |"
+        )
     for name, metrics in (
         ("allocated", ("allocated",)),
         ("reserved", ("reserved",)),
@@ -116,7 +126,12 @@ def _statements(lines: Sequence[Line]) -> list[str]:
             rated = [line for line in group if line["metric"] in metrics and line["low"] is not None]
             cells.append(_share(sum(line["required"] >= line["low"] for line in rated), len(rated)))
         out.append(f"| required VRAM at least the published figure, {name} | {' | '.join(cells)} |")
-    out.append("")
+    out += [
+        "",
+        "Required VRAM is what is reserved, the context, what the desktop holds, and the margin; for each row the margin that the others",
+        f"give. All of them: {known().margin('denoiser').basis}.",
+        "",
+    ]
     for line in lines:
         if line.get("metric") == "ran out of memory":
             verdict = "rightly" if line["required"] > line["card_gb"] else "wrongly"

@@ -37,7 +37,19 @@ from workbench.techniques import Settings
 
 HERE = Path(__file__).parent
 COLUMNS = (
-    *("id", "src", "model", "family", "metric", "published", "allocated", "reserved", "device", "required"),
+    *(
+        "id",
+        "src",
+        "model",
+        "family",
+        "metric",
+        "published",
+        "allocated",
+        "reserved",
+        "device",
+        "required",
+        "margin",
+    ),
     *("error", "error_installed", "stage", "binds", "matched", "code_base", "differs", "remarks", "reason"),
     *("low", "high", "published_weights", "weights", "workload", "settings", "card", "card_gb", "commit"),
 )

@@ -12,7 +12,7 @@ from published import Published
 
 from workbench._units import gib
 from workbench.cost import Cost
-from workbench.cost.margin import known
+from workbench.cost.margin import kind_of, known
 from workbench.cost.price import required_vram_bytes
 
 SIZES_GB = (6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 80)
@@ -29,6 +29,8 @@ class Predicted:
     """Reserved and the context: what nvidia-smi shows."""
     required: float
     """`device`, what the desktop holds, and the margin that a plan leaves, from the residuals of all other rows."""
+    margin: float
+    """The margin as a part of the prediction, of the allocated peak's kind."""
     weights: float
     """Most weights on the card."""
     stage: str
@@ -46,11 +48,13 @@ def predicted(expressed: Expressed, cost: Cost, name: str = "") -> Predicted:
     peak = max(stages, key=lambda stage: stage.peak_allocated_bytes)
     reserved = max(stage.peak_reserved_bytes for stage in stages)
     device = reserved + cost.device.context_bytes
+    others = known().without(name)
     return Predicted(
         allocated=gib(peak.peak_allocated_bytes),
         reserved=gib(reserved),
         device=gib(device),
-        required=gib(required_vram_bytes(stages, cost.device, known().without(name))),
+        required=gib(required_vram_bytes(stages, cost.device, others)),
+        margin=others.margin(kind_of(peak.name)).fraction,
         weights=gib(max(stage.weights_bytes for stage in stages)),
         stage=peak.name,
         binds=peak.binds,

@@ -169,7 +169,10 @@ def test_estimate_end_to_end(run, tmp_path):
     assert set(found) >= ESTIMATE_KEYS
     assert set(found["memory"]) >= {
         "peak_allocated_gib", "peak_reserved_gib", "required_vram_gib", "host_ram_gib", "peak_stage", "stages",
+        "fit_probability", "margin_gib", "margin_basis", "desktop_gib",
     }  # fmt: skip
+    assert 0.98 <= found["memory"]["fit_probability"] < 1
+    assert found["memory"]["desktop_gib"] == pytest.approx(400 / 1024)
     assert set(found["memory"]["stages"][0]) >= {
         "name",
         "weights_gib",

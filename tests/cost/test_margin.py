@@ -59,7 +59,7 @@ def test_few_measurements_support_no_more_than_n_of_n_plus_one() -> None:
     assert margin.probability == 3 / 4
     assert margin.fraction == pytest.approx(0.03 + RESERVE_FRACTION)
     assert margin.basis == (
-        "3 measured peaks of 1 network, 3 of them of denoisers; worst under-prediction 3.0 %; "
+        "3 measured peaks of 1 model, 3 of them of denoisers; worst under-prediction 3.0 %; "
         "2 % in reserve, since 0.98 takes 49 of them"
     )
     assert few.fit_probability("denoiser", 100 * GIB, GIB) == 3 / 4

@@ -131,7 +131,7 @@ Stages
 
 Memory
   · required 6.93 of 12.00 GiB: reserved 5.60 + context 0.87 + desktop 0.39 + margin 0.07
-  · probability and margin from 60 measured peaks of 1 network, none of them of text encoders; worst
+  · probability and margin from 60 measured peaks of 1 model, none of them of text encoders; worst
     under-prediction 1.2 %
   · the peak is in text encode, at text_encoder: embedding
   · host RAM 11.30 GiB, no limit given

@@ -126,7 +126,14 @@ def test_a_cell_with_two_runs_is_no_figure(study: Any) -> None:
 
 def test_an_error_is_relative_and_unstated_figures_may_be_any_of_three(study: Any) -> None:
     found = study.score.Predicted(
-        allocated=10.0, reserved=11.0, device=12.0, required=12.4, weights=5.0, stage="decode", binds=""
+        allocated=10.0,
+        reserved=11.0,
+        device=12.0,
+        required=12.4,
+        margin=0.03,
+        weights=5.0,
+        stage="decode",
+        binds="",
     )
 
     def error(metric: str, low: float | None, high: float | None) -> float:
@@ -185,7 +192,7 @@ def _typed(line: dict[str, str]) -> dict[str, Any]:
     """A line as it was before it was written."""
     found: dict[str, Any] = {key: value for key, value in line.items() if value != ""}
     for key in (
-        *("allocated", "reserved", "device", "required", "weights", "error", "error_installed"),
+        *("allocated", "reserved", "device", "required", "margin", "weights", "error", "error_installed"),
         *("low", "high", "published_weights", "card_gb"),
     ):
         found[key] = float(found[key]) if key in found else None

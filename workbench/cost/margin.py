@@ -187,16 +187,16 @@ class Residuals:
         return enough
 
     def basis(self, kind: str) -> str:
-        """`"31 measured peaks of 9 networks, 11 of them of autoencoders; worst under-prediction 1.2 %"`."""
+        """`"31 measured peaks of 9 models, 11 of them of autoencoders; worst under-prediction 1.2 %"`."""
         pool = self.counted
         if not pool:
             return "no measurement"
-        networks = _counted(len({row.model for row in pool}), "network")
+        models = _counted(len({row.model for row in pool}), "model")
         worst = max(row.fraction for row in pool)
         said = f"worst under-prediction {100 * worst:.1f} %" if worst > 0 else "none above its prediction"
         own = sum(row.kind == kind for row in pool) or "none"
         peaks = _counted(len(pool), "measured peak")
-        return f"{peaks} of {networks}, {own} of them of {_WORDS[kind]}; {said}"
+        return f"{peaks} of {models}, {own} of them of {_WORDS[kind]}; {said}"
 
 
 def _counted(number: int, word: str) -> str:

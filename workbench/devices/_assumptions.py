@@ -32,9 +32,10 @@ HEADLESS: Final[tuple[int, str]] = (
 # --- CUDA context -----------------------------------------------------------------------------------------------------
 # Evidence (PyTorch with lazy kernel loading, the default since CUDA 11.7): "~300MB" pytorch/pytorch#107667; "around 400MB"
 # pytorch/pytorch#109888; 426 MiB on an RTX 6000 Ada, torch 2.10+cu130, unslothai/unsloth-zoo#1053; 256 MiB on an RTX 3090,
-# torch 2.7.1+cu128, invoke-ai/InvokeAI#9413; "300MB to 400MB" on a V100, pytorch/pytorch#20532; 274 MiB with one kernel, where loading all
-# of them takes 636, pytorch/pytorch#86509 (which made lazy loading the default). Kernels of cuBLAS, cuDNN
-# and attention that load on first use come on top, hence values above the bare context.
+# torch 2.7.1+cu128, invoke-ai/InvokeAI#9413; "300MB to 400MB" on a V100, pytorch/pytorch#20532; 320 MiB on a TITAN V without PyTorch's
+# kernels, pytorch/pytorch#28394; 274 MiB with one kernel, where loading all of them takes 636, pytorch/pytorch#86509 (which made lazy
+# loading the default). Kernels of cuBLAS, cuDNN and attention that load on first use come on top, hence values above the bare context.
+# For Hopper and Blackwell nobody seems to have published the bare context; `studies/gpu_validation` records it (context_and_others_bytes).
 _CONTEXT_SOURCE: Final = (
     "assumption: bare CUDA context (256-426 MiB: pytorch#107667, #109888, #20532, #86509, unsloth-zoo#1053, InvokeAI#9413) "
     "plus kernels loaded on first use"

@@ -163,4 +163,5 @@ def _device_json(device: Device) -> dict[str, Any]:
         **device.to_json(),
         "memory_gib": gib(device.memory_bytes),
         "context_gib": gib(device.context_bytes),
+        "desktop_gib": gib(device.desktop_bytes),
     }
