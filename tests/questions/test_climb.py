@@ -10,7 +10,6 @@ from workbench._plan import Limits
 from workbench.devices import get
 from workbench.models import Workload
 from workbench.models.tiny import TINY
-from workbench.questions import _climb
 from workbench.questions._climb import Climb
 from workbench.questions._ladder import Ladder
 from workbench.search.pins import Pins
@@ -28,6 +27,12 @@ class Lines:
         weights, slope = self.lines[settings]
         return weights + slope * self.frames
 
+    def price(self, settings: str):
+        """Any price will do, it is only shown; but it must keep the settings' name."""
+        candidate = fake_candidate(fake_cost())
+        object.__setattr__(candidate, "settings", settings)
+        return candidate
+
     def leanest(self) -> str:
         return min(self.lines, key=self.excess)
 
@@ -39,21 +44,6 @@ class LineClimb(Climb):
 
     def _press(self, at: int):
         return Lines(self.ladder.at(at).frames, self.lines)
-
-
-@pytest.fixture(autouse=True)
-def _no_prices(monkeypatch):
-    """A rung's price is only shown: any will do, but it must keep the settings' name."""
-
-    def pricing(predictor, device, pins):
-        def price(name):
-            candidate = fake_candidate(fake_cost())
-            object.__setattr__(candidate, "settings", name)
-            return candidate
-
-        return price
-
-    monkeypatch.setattr(_climb, "pricing", pricing)
 
 
 def climbed(lines, *, start=17) -> tuple[int | None, LineClimb]:

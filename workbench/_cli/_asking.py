@@ -11,6 +11,7 @@ from workbench._cli._app import NOTHING_FITS, app
 from workbench._cli._options import (
     AsJson,
     Batch,
+    Desktop,
     DeviceName,
     Forbid,
     Frames,
@@ -74,6 +75,7 @@ def fit(
     device: DeviceName = None,
     vram_gb: Vram = None,
     ram_gb: Ram = None,
+    desktop_gb: Desktop = None,
     max_seconds: MaxSeconds = None,
     min_quality: MinQuality = None,
     max_caution: MaxCaution = None,
@@ -99,12 +101,14 @@ def fit(
         forbid=forbid,
         trials=whole("--trials", trials),
         seed=whole("--seed", seed),
+        ram_gb=number("--ram-gb", ram_gb),
+        desktop_gb=number("--desktop-gb", desktop_gb),
     )
-    cap, ram = number("--vram-gb", vram_gb), number("--ram-gb", ram_gb)
+    cap = number("--vram-gb", vram_gb)
     check_folder(out)
     check_folder(figure)
     with working("fitting", as_json) as tell:
-        found = find(cap, model=model, maximize=maximize, device=device, ram_gb=ram, tell=tell, **asked)
+        found = find(cap, model=model, maximize=maximize, device=device, tell=tell, **asked)
         best = None if found.plan is None else found.plan.best
         if out is not None and best is not None:
             best.profile().save(out)
@@ -134,6 +138,7 @@ def cards(
         typer.Option("--device", metavar="NAME", help="A card, repeatable; default: the whole catalogue."),
     ] = None,
     ram_gb: Ram = None,
+    desktop_gb: Desktop = None,
     max_seconds: MaxSeconds = None,
     min_quality: MinQuality = None,
     max_caution: MaxCaution = None,
@@ -148,6 +153,7 @@ def cards(
     asked = given(
         **size_of(frames, height, width, steps, guidance, batch),
         ram_gb=number("--ram-gb", ram_gb),
+        desktop_gb=number("--desktop-gb", desktop_gb),
         max_seconds=number("--max-seconds", max_seconds),
         min_quality=number("--min-quality", min_quality),
         max_caution=whole("--max-caution", max_caution),
@@ -180,6 +186,7 @@ def shadow_prices(
     device: DeviceName = None,
     vram_gb: Vram = None,
     ram_gb: Ram = None,
+    desktop_gb: Desktop = None,
     min_quality: MinQuality = None,
     max_caution: MaxCaution = None,
     pin: Pin = None,
@@ -194,6 +201,7 @@ def shadow_prices(
         **size_of(frames, height, width, steps, guidance, batch),
         vram_gb=number("--vram-gb", vram_gb),
         ram_gb=number("--ram-gb", ram_gb),
+        desktop_gb=number("--desktop-gb", desktop_gb),
         min_quality=number("--min-quality", min_quality),
         max_caution=whole("--max-caution", max_caution),
         pin=pins(pin),
@@ -239,6 +247,7 @@ def compare(
         ),
     ] = None,
     ram_gb: Ram = None,
+    desktop_gb: Desktop = None,
     max_seconds: MaxSeconds = None,
     min_quality: MinQuality = None,
     max_caution: MaxCaution = None,
@@ -257,6 +266,7 @@ def compare(
         vram_gb=[number("--vram-gb", text) for text in vram_gb] if vram_gb else None,
         settings=[None if text == "best" else text for text in settings] if settings else None,
         ram_gb=number("--ram-gb", ram_gb),
+        desktop_gb=number("--desktop-gb", desktop_gb),
         max_seconds=number("--max-seconds", max_seconds),
         min_quality=number("--min-quality", min_quality),
         max_caution=whole("--max-caution", max_caution),

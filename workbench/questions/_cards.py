@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench._errors import InputError
 from workbench._estimate import Predictor, collector_paused
-from workbench.devices import Device, get, names
+from workbench.devices import Device, names
 from workbench.devices import resolve as resolve_device
 from workbench.models import DEFAULT_MODEL, ModelSpec
 from workbench.questions._asked import Asked, Tell, silent
@@ -36,8 +36,7 @@ class CardRow:
     @property
     def rent_usd_per_hour(self) -> float | None:
         """What the card is rented for, as its row in the catalogue says; None when that is unknown."""
-        rent = getattr(self.device, "rent_usd_per_hour", None)
-        return None if rent is None else float(rent)
+        return self.device.rent_usd_per_hour
 
     @property
     def usd_per_clip(self) -> float | None:
@@ -127,6 +126,7 @@ def cards(
     guidance: float | None = None,
     batch: int | None = None,
     ram_gb: float | None = None,
+    desktop_gb: float | None = None,
     max_seconds: float | None = None,
     min_quality: float | None = None,
     max_caution: int | None = TOLERATED,
@@ -138,7 +138,7 @@ def cards(
 
     Args:
         devices: cards or their names; None means the whole catalogue.
-        ram_gb: host RAM in GiB of every machine; None means unlimited.
+        ram_gb, desktop_gb: host RAM of every machine, and what its desktop holds on the card, as in `plan`.
         max_seconds, min_quality, max_caution, pin, forbid: as in `fit`.
         tell: called with a card's name when it is looked at.
 
@@ -155,13 +155,13 @@ def cards(
         pin=pin,
         forbid=forbid,
     )
-    chosen = [get(name) for name in names()] if devices is None else list(devices)
+    chosen: list[Device | str] = list(names() if devices is None else devices)
     if not chosen:
         raise InputError("cards needs at least one device, got none")
     predictor = Predictor(asked.workload)
     rows = []
     with collector_paused():
-        for device in (resolve_device(card, ram_gb=ram_gb) for card in chosen):
+        for device in (resolve_device(card, ram_gb=ram_gb, desktop_gb=desktop_gb) for card in chosen):
             tell(device.name)
             rows.append(CardRow(device=device, found=_found(predictor, device, asked)))
     return Cards(asked=asked, rows=tuple(sorted(rows, key=_place)))

@@ -28,7 +28,7 @@ def cards_report(cards: Cards) -> Report:
                 title="Notes",
                 lines=(
                     "times are of the call itself, without loading; rent is paid for that time only",
-                    *_unknown_rents(cards),
+                    *_rents(cards),
                 ),
             ),
         ),
@@ -116,9 +116,15 @@ def _row(row: CardRow) -> tuple[str, ...]:
     )
 
 
-def _unknown_rents(cards: Cards) -> tuple[str, ...]:
+def _rents(cards: Cards) -> tuple[str, ...]:
     unknown = sum(1 for row in cards.rows if row.rent_usd_per_hour is None)
+    cheapest = cards.cheapest
+    if cheapest is not None:
+        source = cheapest.device.sources.get("rent_usd_per_hour", "no source is known")
+        rent = f"rent of {cheapest.device.name}: ${cheapest.rent_usd_per_hour:g} an hour ({source})"
+    else:
+        rent = ""
     if not unknown:
-        return ()
+        return (rent,) if rent else ()
     some = "every card" if unknown == len(cards.rows) else f"{unknown} of the {len(cards.rows)} cards"
-    return (f"?: the rent of {some} is unknown",)
+    return (*((rent,) if rent else ()), f"?: the rent of {some} is unknown")

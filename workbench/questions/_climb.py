@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from workbench._errors import SettingsError
 from workbench._estimate import Predictor
-from workbench._plan import Limits, pricing
+from workbench._plan import Limits
 from workbench._store import Store
 from workbench.devices import Device
 from workbench.models import Workload
@@ -96,7 +96,7 @@ class Climb:
             self._champions.append(shown)
         self._alike = self._alike + 1 if self.rungs and self.rungs[self._latest].is_good == is_good else 1
         self._latest = at
-        candidate = pricing(press.predictor, self.device, self.pins)(shown)
+        candidate = press.price(shown)
         self.rungs[at] = Rung(
             workload=workload,
             is_good=is_good,

@@ -81,6 +81,7 @@ def compare(
     guidance: float | None = None,
     batch: int | None = None,
     ram_gb: float | None = None,
+    desktop_gb: float | None = None,
     max_seconds: float | None = None,
     min_quality: float | None = None,
     max_caution: int | None = TOLERATED,
@@ -119,7 +120,7 @@ def compare(
         for chosen in choices:
             one = dict(zip(given, chosen, strict=True))
             asked = Asked.of(one["model"], size, **limits, pin=pin, forbid=forbid)
-            card = resolve(one["device"], vram_gb=one["vram_gb"], ram_gb=ram_gb)
+            card = resolve(one["device"], vram_gb=one["vram_gb"], ram_gb=ram_gb, desktop_gb=desktop_gb)
             name = _name(one, card, {key: len(values) for key, values in given.items()})
             tell(name)
             predictor = predictors.setdefault(asked.workload, Predictor(asked.workload))

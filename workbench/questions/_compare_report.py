@@ -90,7 +90,7 @@ def _bound(cost: Cost) -> str:
 
 def _usd(side: Side) -> str:
     cost = side.candidate.cost
-    rent = getattr(cost.device, "rent_usd_per_hour", None)
+    rent = cost.device.rent_usd_per_hour
     return "" if rent is None or not cost.fits else format_usd(cost.total_s / 3600 * rent)
 
 

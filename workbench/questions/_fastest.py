@@ -164,7 +164,7 @@ def what_binds(candidate: Candidate, limits: Limits) -> str:
 
 def _overhead_bytes(device: Device) -> int:
     """What a card is charged before anything is allocated; a cap takes first from what nobody could use."""
-    return device.context_bytes + int(getattr(device, "desktop_bytes", 0))
+    return device.context_bytes + device.desktop_bytes
 
 
 def _is_slow(candidate: Candidate, limits: Limits) -> bool:

@@ -108,6 +108,7 @@ def fit(
     batch: int | None = None,
     device: Device | str | None = None,
     ram_gb: float | None = None,
+    desktop_gb: float | None = None,
     max_seconds: float | None = None,
     min_quality: float | None = None,
     max_caution: int | None = TOLERATED,
@@ -123,7 +124,7 @@ def fit(
     configuration of the search is tried, and none meets the limits.
 
     Args:
-        vram_gb: the cap in GiB, as in `plan`.
+        vram_gb, device, ram_gb, desktop_gb: the cap and the machine, as in `plan`.
         maximize: `frames`, at the given height and width; or `resolution`, at the given frames and in the shape of height and width.
         frames: of the clips; where frames are maximized, where the climb starts, which changes nothing but its duration.
         max_seconds: of one clip; None means that only memory limits.
@@ -144,7 +145,7 @@ def fit(
     given |= {"steps": steps, "guidance": guidance, "batch": batch}  # type: ignore[dict-item]
     spec = resolve_model(model)
     workload = Workload.for_model(spec, **{k: v for k, v in given.items() if v is not None})
-    card = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
+    card = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb)
     ladder = Ladder(spec=spec, workload=workload, maximize=maximize)
     climb = Climb(ladder, card, limits, pins, tell or (lambda words: None))
     choice = describe_choice(device, vram_gb)

@@ -1,7 +1,7 @@
 """The plan that is furthest within the limits, or least beyond them: whether a size can be made at all, and with what to try the next.
 
-Memory is asked for as of a card that is short of it: there PyTorch's allocator gives back what it had only kept, so that the answer says
-whether a configuration fits, and grows with size without jumps.
+How much memory a configuration that fits would leave is asked of a card that is short of it: there PyTorch's allocator gives back what
+it had only kept, so that the answer grows with size with fewer jumps.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ class Press:
 
     def __init__(self, predictor: Predictor, device: Device, limits: Limits, pins: Pins) -> None:
         self.predictor, self.device, self.limits, self.pins = predictor, device, limits, pins
-        self.price = remembering(pricing(predictor, device.capped(memory_bytes=1), pins))
+        self.price = remembering(pricing(predictor, device, pins))
+        self._pressed = remembering(pricing(predictor, device.capped(memory_bytes=1), pins))
 
     def excess(self, settings: Settings) -> float:
-        """The largest share of a limit that settings take: they do if it is at most 1.
+        """The largest share of a limit that settings take: they do if and only if it is at most 1.
 
         Raises:
             SettingsError: a technique does not apply.
         """
-        return max(shares(self.price(settings), self.limits, self.device).values())
+        found = max(shares(self.price(settings), self.limits, self.device).values())
+        if found > 1.0:
+            return found
+        return min(found, max(shares(self._pressed(settings), self.limits, self.device).values()))
 
     def leanest(self) -> Settings:
         """Of all configurations the one of least excess.
@@ -38,7 +42,7 @@ class Press:
             SettingsError: what is pinned cannot act on this model, card or workload.
         """
         space = Space.of(self.predictor.spec, self.predictor.workload, self.device, self.pins)
-        candidates = Candidates(space, self.price, _peaks_in_the_vae)
+        candidates = Candidates(space, self._pressed, _peaks_in_the_vae)
         best: Candidate | None = None
         least = float("inf")
         for candidate in candidates:

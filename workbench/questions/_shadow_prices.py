@@ -111,6 +111,7 @@ def shadow_prices(
     guidance: float | None = None,
     batch: int | None = None,
     ram_gb: float | None = None,
+    desktop_gb: float | None = None,
     min_quality: float | None = None,
     max_caution: int | None = TOLERATED,
     pin: Settings | Mapping[str, Any] | None = None,
@@ -123,7 +124,7 @@ def shadow_prices(
 
     Args:
         device, vram_gb: the card, and the cap where the curve ends, as in `plan`. Smaller caps leave its rates as they are.
-        min_quality, max_caution, pin, forbid, ram_gb: as in `fit`.
+        min_quality, max_caution, pin, forbid, ram_gb, desktop_gb: as in `fit`.
         tell: called with a few words while it goes on.
 
     Raises:
@@ -138,7 +139,7 @@ def shadow_prices(
         pin=pin,
         forbid=forbid,
     )
-    card = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb)
+    card = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb)
     predictor = Predictor(asked.workload)
     with collector_paused():
         found = _curve(predictor, card, asked, tell)
@@ -173,13 +174,27 @@ def _curve(predictor: Predictor, device: Device, asked: Asked, tell: Tell) -> li
         if not asked.limits.allow(found):
             continue
         while (candidate := under.price(found.settings)).cost.fits:
-            needed = candidate.cost.required_vram_bytes
-            tell(f"from {gib(needed):.2f} GiB")
-            steps.append(Step(cap_bytes=needed, candidate=candidate))
-            under.device = device.capped(memory_bytes=needed - 1)
+            step = _smallest(candidate, under)
+            tell(f"from {gib(step.cap_bytes):.2f} GiB")
+            steps.append(step)
+            under.device = device.capped(memory_bytes=step.cap_bytes - 1)
     if not steps and candidates.refused is not None and not under._known:
         raise candidates.refused
     return steps
+
+
+def _smallest(candidate: Candidate, under: _Lowering) -> Step:
+    """The smallest cap at and below the present one under which a candidate that fits is seen to fit still. What it needs depends on the
+    cap a little: short of memory the allocator empties its cache, after which it may reserve more than what it would have found in it."""
+    above, device = under.device, under.device
+    needed = candidate.cost.required_vram_bytes
+    while needed < above.memory_bytes:
+        under.device = device.capped(memory_bytes=needed)
+        found = under.price(candidate.settings)
+        if found.cost.fits:
+            return Step(cap_bytes=needed, candidate=found)
+        needed = max(needed + 1, found.cost.required_vram_bytes)
+    return Step(cap_bytes=above.memory_bytes, candidate=candidate)
 
 
 def _merged(found: Sequence[Step]) -> tuple[Step, ...]:
