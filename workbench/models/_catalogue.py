@@ -48,8 +48,8 @@ ALL: tuple[ModelSpec, ...] = (
     *latte.ROWS,
     *allegro.ROWS,
     *cosmos.ROWS,
-    *tiny.ROWS,
     *miniature.ROWS,
+    *tiny.ROWS,
 )
 
 
