@@ -186,9 +186,7 @@ class _Bench:
                 return
 
     def _sample(self, one: _Timed) -> Sample:
-        from workbench.calibration._clock import settled
-
-        return replace(one.sample, seconds=settled(one.rounds))
+        return replace(one.sample, seconds=median(one.rounds))
 
     def _links(self) -> dict[str, float]:
         """Bytes per second from host to device, from pinned and from pageable memory."""
@@ -231,10 +229,10 @@ class _Bench:
         return rows
 
     def _timed_block(self, block: Block) -> float:
-        from workbench.calibration._clock import once, settled
+        from workbench.calibration._clock import once
 
         once(block.work, self.on_gpu)
-        return settled([once(block.work, self.on_gpu) for _ in range(_BLOCK_REPEATS)])
+        return median(once(block.work, self.on_gpu) for _ in range(_BLOCK_REPEATS))
 
     def _source(self) -> str:
         found = versions()

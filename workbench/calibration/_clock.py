@@ -52,11 +52,6 @@ def loops_for(seconds: float) -> int:
     return max(1, min(_MOST_LOOPS, math.ceil(_LEAST_S / seconds)))
 
 
-def settled(times: Sequence[float]) -> float:
-    """The lower quartile of repeated measurements: what disturbs a measurement makes it longer, never shorter."""
-    return sorted(times)[(len(times) - 1) // 4]
-
-
 def spread(rounds: Sequence[Sequence[float]]) -> float:
     """How much repetitions of the same measurements differ: median over them of (slowest - fastest) / median.
 
