@@ -8,11 +8,14 @@ from dataclasses import replace
 import pytest
 
 import workbench as wb
-from workbench._errors import InputError, WorkloadError
+from workbench._errors import InputError, RehearsalError, WorkloadError
+from workbench._estimate import Predictor
+from workbench.cost import CallLog
 from workbench.devices import get
 from workbench.models.tiny import TINY
 from workbench.questions._fastest import fastest
 from workbench.questions._fit_report import why
+from workbench.techniques import Settings
 from workbench.views import plot_fit
 
 GIB = 2**30
@@ -138,3 +141,20 @@ def test_fastest_first_finds_what_a_plan_finds(device) -> None:
 def test_bad_input_is_said(kwargs, error, message) -> None:
     with pytest.raises(error, match=message):
         wb.fit(12, model="tiny", **kwargs)
+
+
+def test_a_pipeline_that_fails_at_larger_sizes_ends_the_climb(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, most = Predictor.log, 29
+
+    def log(self: Predictor, settings: Settings) -> CallLog:
+        if self.workload.frames > most:
+            raise RehearsalError("WanPipeline fails: index out of bounds")
+        return known(self, settings)
+
+    monkeypatch.setattr(Predictor, "log", log)
+    found = wb.fit(24, model="tiny", trials=0)
+    assert found.workload is not None and found.workload.frames == most
+    assert found.binds == "model" and "index out of bounds" in repr(found)
+    most = 0
+    with pytest.raises(RehearsalError, match="index out of bounds"):
+        wb.fit(24, model="tiny", trials=0)

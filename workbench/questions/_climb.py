@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workbench._errors import SettingsError
+from workbench._errors import RehearsalError, SettingsError
 from workbench._estimate import Predictor
 from workbench._plan import Limits
 from workbench._store import Store
@@ -55,6 +55,8 @@ class Climb:
     ) -> None:
         self.ladder, self.device, self.limits, self.pins = ladder, device, limits, pins
         self.rungs: dict[int, Rung] = {}
+        self.broken: dict[int, str] = {}
+        """Sizes at which the pipeline's own code fails, with what it said: the model's limit, whatever the card."""
         self.store = Store()
         self._tell = tell
         self._champions: list[Settings] = []
@@ -63,14 +65,20 @@ class Climb:
         self._alike = 0  # how many of the latest rungs were all good, or all bad
 
     def run(self) -> int | None:
-        """The highest good rung, None if there is none; `rungs` then holds every rung that was looked at."""
+        """The highest good rung, None if there is none; `rungs` then holds every rung that was looked at.
+
+        Raises:
+            RehearsalError: the pipeline fails at every size that was looked at.
+        """
         last = self.ladder.last
         at = self.ladder.start if last is None else min(self.ladder.start, last)
         for _ in range(MANY_RUNGS):
             self._look(at, everything=not any(rung.is_sure for rung in self.rungs.values()))
             low, high = self._bracket()
             while high is not None and high == (self.ladder.first if low is None else low + 1):
-                if self.rungs[high].is_sure:
+                if high in self.broken and not self.rungs:
+                    raise RehearsalError(self.broken[high])
+                if high in self.broken or self.rungs[high].is_sure:
                     return low
                 self._look(high, everything=True)
                 low, high = self._bracket()
@@ -88,6 +96,11 @@ class Climb:
     def _look(self, at: int, *, everything: bool) -> None:
         workload, press = self.ladder.at(at), self._press(at)
         self._tell(f"{workload.frames} frames of {workload.height} × {workload.width}")
+        try:
+            press.predictor.log(Settings())
+        except RehearsalError as error:
+            self.broken[at] = str(error)
+            return
         tried = [] if everything else [s for s in self._champions if self._excess(at, s) is not None]
         is_all = not tried
         shown = press.leanest() if is_all else min(tried, key=press.excess)
@@ -123,8 +136,8 @@ class Climb:
     def _bracket(self) -> tuple[int | None, int | None]:
         """(highest good rung, lowest bad one above it); None where there is none."""
         low = max((at for at, rung in self.rungs.items() if rung.is_good), default=None)
-        bad = (at for at, rung in self.rungs.items() if not rung.is_good and (low is None or at > low))
-        return low, min(bad, default=None)
+        bad = (*self.broken, *(at for at, rung in self.rungs.items() if not rung.is_good))
+        return low, min((at for at in bad if low is None or at > low), default=None)
 
     def _next(self, low: int | None, high: int | None) -> int:
         last = self.ladder.last
@@ -134,6 +147,8 @@ class Climb:
             return grown if last is None else min(grown, last)
         if low is None:
             return max(self.ladder.first, self.ladder.shrunk(high))
+        if high in self.broken:
+            return (low + high) // 2
         # of results that are all on one side of the crossing the line has learnt little: steps away from it double
         step = 1 << max(0, self._alike - 1)
         at = self._crossing(low, high)

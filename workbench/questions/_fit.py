@@ -41,6 +41,8 @@ class Fit:
     pins: Pins
     choice: str = ""
     """How the card was chosen; empty when the caller named it."""
+    fails: str = ""
+    """What the pipeline's own code said of the next larger size, where it fails there; then `binds` is `model`."""
 
     @property
     def workload(self) -> Workload | None:
@@ -58,6 +60,7 @@ class Fit:
             "maximize": self.maximize,
             "workload": None if self.workload is None else self.workload.to_json(),
             "binds": self.binds,
+            "fails": self.fails,
             **self.pins.to_json(),
             "max_seconds": self.limits.max_seconds,
             "min_quality": self.limits.min_quality,
@@ -162,14 +165,16 @@ def fit(
                 seed=seed,
                 choice=choice,
             )
-    above = [rung.binds for at, rung in sorted(climb.rungs.items()) if highest is None or at > highest]
+    above = {at: rung.binds for at, rung in climb.rungs.items()} | dict.fromkeys(climb.broken, "model")
+    stops = min((at for at in above if highest is None or at > highest), default=None)
     return Fit(
         maximize=maximize,
         device=card,
         plan=plan,
         ladder=tuple(rung for _, rung in sorted(climb.rungs.items())),
-        binds=above[0] if above else "model",
+        binds="model" if stops is None else above[stops],
         limits=limits,
         pins=pins,
         choice=choice,
+        fails=climb.broken.get(stops, "") if stops is not None else "",
     )

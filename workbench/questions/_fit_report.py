@@ -75,6 +75,8 @@ def beyond_native(fit: Fit) -> tuple[str, ...]:
 
 def why(fit: Fit) -> tuple[str, ...]:
     """What stops at this size, one sentence or two."""
+    if fit.fails:
+        return (f"beyond it {fit.fails}",)
     rung = fit.next_up
     if rung is None:
         return ("the model itself makes no larger one",)
