@@ -21,7 +21,7 @@ class Lines:
 
     def __init__(self, frames: int, lines: dict[str, tuple[float, float]]) -> None:
         self.frames, self.lines = frames, lines
-        self.predictor = SimpleNamespace(frames=frames)
+        self.predictor = SimpleNamespace(log=lambda settings: None, frames=frames)
 
     def excess(self, settings: str) -> float:
         weights, slope = self.lines[settings]
