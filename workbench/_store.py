@@ -52,7 +52,7 @@ class Entry:
     """One file of the folder."""
 
     kind: str
-    """`log`, `call`, `weights`, `loaded` or `model`."""
+    """`log`, `call`, `weights`, `loaded`, `twin` or `model`."""
     num_bytes: int
     is_stale: bool
     """Made by other library versions or in an older form, or damaged: it is never read again."""

@@ -13,6 +13,8 @@ _KINDS = {
     "log": "which calls a workload makes",
     "call": "what one call needs and computes",
     "weights": "what a component's weights take",
+    "loaded": "what they take on their way there",
+    "twin": "small models that stand in for a large one",
 }
 
 
