@@ -30,8 +30,10 @@ _Call = tuple[CallSummary, int]
 """A call, and the bytes of the pipeline's own tensors meanwhile."""
 
 
-_State = tuple[int, tuple[tuple[int, tuple[tuple[int, int], ...]], ...]]
-"""Bytes of the small pool, and each segment of the large one: its bytes, and (start, bytes) of what is held in it."""
+_Held = tuple[int, int, bool]
+"""Start and bytes of what is held in a segment, and whether a call has made it."""
+_State = tuple[int, tuple[tuple[int, tuple[_Held, ...]], ...]]
+"""Bytes of the small pool, and each segment of the large one: its bytes, and what is held in it."""
 
 
 class Sequences:
@@ -44,13 +46,12 @@ class Sequences:
 
     def reserved(self, calls: tuple[_Call, ...]) -> int:
         """Bytes that are reserved once these calls have run in an allocator that was empty."""
-        replay, reserved = _Replay(self.options), 0
+        reserved = 0
         state: _State = (0, ())
-        for k, (summary, live_bytes) in enumerate(calls):
+        for summary, live_bytes in calls:
             key = (state, id(summary), live_bytes)
             if key not in self._steps:
-                for call in calls[replay.num_calls : k]:
-                    replay.after(*call)
+                replay = _Replay.at(state, self.options)
                 found = replay.after(summary, live_bytes)
                 # the summary is kept too, so that its id cannot be given to another one
                 self._steps[key] = (summary, replay.state(), found)
@@ -126,17 +127,30 @@ class Cached:
 class _Replay:
     """An allocator that goes through calls one after another."""
 
-    options: AllocatorOptions
-    allocator: Allocator = field(init=False)
-    num_calls: int = 0
+    allocator: Allocator
     small_bytes: int = 0
     outputs: list[Block] = field(default_factory=list)
     """Of the call before: the pipeline keeps them (or what it makes of them) while the next one runs."""
     others: list[Block] = field(default_factory=list)
     """What else the pipeline holds, as one block."""
 
-    def __post_init__(self) -> None:
-        self.allocator = Allocator(options=self.options)
+    @classmethod
+    def at(cls, state: _State, options: AllocatorOptions) -> _Replay:
+        """One that has come to this state."""
+        small_bytes, segments = state
+        replay = cls(allocator=Allocator(options=options), small_bytes=small_bytes)
+        for size, held in segments:
+            parts: list[tuple[int, str]] = []
+            end = 0
+            for start, num_bytes, _ in held:
+                parts += [(start - end, "cached")] if start > end else []
+                parts.append((num_bytes, "used"))
+                end = start + num_bytes
+            parts += [(size - end, "cached")] if size > end else []
+            used = replay.allocator.adopt(parts, is_small=False)
+            for block, (_, _, is_output) in zip(used, held, strict=True):
+                (replay.outputs if is_output else replay.others).append(block)
+        return replay
 
     def after(self, summary: CallSummary, live_bytes: int) -> int:
         """Replays a call and returns what is reserved then."""
@@ -156,16 +170,17 @@ class _Replay:
         self._drop(self.outputs)
         self.outputs = list(live.values())
         self.small_bytes = max(self.small_bytes, summary.small_bytes)
-        self.num_calls += 1
         return allocator.reserved + self.small_bytes
 
     def state(self) -> _State:
         """All that a later call can tell, but for the order of segments of one size."""
-        held: dict[int, list[tuple[int, int]]] = {}
-        for block in (*self.outputs, *self.others):
-            held.setdefault(block.segment, []).append((block.start, block.size))
+        held: dict[int, list[_Held]] = {}
+        for block in self.outputs:
+            held.setdefault(block.segment, []).append((block.start, block.size, True))
+        for block in self.others:
+            held.setdefault(block.segment, []).append((block.start, block.size, False))
         segments = self.allocator.large_segments.items()
-        return self.small_bytes, tuple(sorted((size, tuple(held.get(n, ()))) for n, size in segments))
+        return self.small_bytes, tuple(sorted((size, tuple(sorted(held.get(n, ())))) for n, size in segments))
 
     def _drop(self, blocks: list[Block]) -> None:
         while blocks:
