@@ -30,6 +30,9 @@ _Call = tuple[CallSummary, int]
 """A call, and the bytes of the pipeline's own tensors meanwhile."""
 
 
+MANY = 10_000
+"""Requests of a call from which on they are not replayed in a cache that others have left: each is small beside the call's peak."""
+
 _Held = tuple[int, int, bool]
 """Start and bytes of what is held in a segment, and whether a call has made it."""
 _State = tuple[int, tuple[tuple[int, tuple[_Held, ...]], ...]]
@@ -159,18 +162,38 @@ class _Replay:
         made = [allocator.allocate(others)] if others > SMALL_BYTES else []
         self._drop(self.others)
         self.others = made
+        live = self._in_what_is_free(summary) if len(summary.requests) > MANY else self._one_by_one(summary)
+        self._drop(self.outputs)
+        self.outputs = live
+        self.small_bytes = max(self.small_bytes, summary.small_bytes)
+        return allocator.reserved + self.small_bytes
+
+    def _one_by_one(self, summary: CallSummary) -> list[Block]:
+        """Serves a call's requests; returns the blocks that it leaves alive."""
         live: dict[int, Block] = {}
         num_requests = 0
         for request in summary.requests:
             if request >= 0:
-                live[num_requests] = allocator.allocate(request)
+                live[num_requests] = self.allocator.allocate(request)
                 num_requests += 1
             else:
-                allocator.free(live.pop(-1 - request))
-        self._drop(self.outputs)
-        self.outputs = list(live.values())
-        self.small_bytes = max(self.small_bytes, summary.small_bytes)
-        return allocator.reserved + self.small_bytes
+                self.allocator.free(live.pop(-1 - request))
+        return list(live.values())
+
+    def _in_what_is_free(self, summary: CallSummary) -> list[Block]:
+        """The same for a call of many small requests (tiles, one after another): they fill what is cached and take the rest anew."""
+        allocator = self.allocator
+        free = allocator.reserved - allocator.allocated
+        more = round_up(summary.reserved_bytes - summary.small_bytes - free, ROUND_LARGE_BYTES)
+        if more > 0:
+            allocator.adopt([(more, "cached")], is_small=False)
+        left: dict[int, int] = {}
+        for request in summary.requests:
+            if request >= 0:
+                left[len(left)] = request
+            else:
+                left[-1 - request] = 0
+        return [allocator.allocate(size) for size in left.values() if size]
 
     def state(self) -> _State:
         """All that a later call can tell, but for the order of segments of one size."""
