@@ -126,6 +126,8 @@ class Predictor:
         priced = price(
             log, calls, weights, residency, device, compute, sequence, frames_bytes=frames, loaded=loaded
         )
+        # a cast autoencoder is nothing that a loader could pack
+        packed = priced.loading if settings.get("quantization") is not None else ()
         return Cost(
             workload=self.workload,
             device=device,
@@ -139,7 +141,7 @@ class Predictor:
                 *_made_instead(log, self.workload),
                 *torch_notes(versions().get("torch", ""), settings.dtypes(self.spec), self._vae_class()),
                 *settings.notes(self.spec, device),
-                *loading_notes(priced.host_ram, priced.loading, priced.required_vram_bytes, device),
+                *loading_notes(priced.host_ram, packed, priced.required_vram_bytes, device),
             ),
         )
 
