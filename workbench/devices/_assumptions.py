@@ -90,10 +90,11 @@ _PINNED: Final[Mapping[int, tuple[float, str]]] = {
         "uncalibrated: 52.8 of 63.0 GB/s (0.84) device to host on an H100, NVIDIA/nvbandwidth#24; less to be safe",
     ),
 }
-_STAGING_BYTES_PER_S: Final = 10e9
+_STAGING_BYTES_PER_S: Final = 5.2e9
 _PAGEABLE_SOURCE: Final = (
-    "uncalibrated: half the pinned rate, at most 10 GB/s (one CPU thread copies into a staging buffer); 2.3 of 5.8 GB/s "
-    "pinned in NVIDIA's blog 'How to Optimize Data Transfers in CUDA C/C++', 10.7 GB/s with the same code on an RTX 3050"
+    "uncalibrated: half the pinned rate, at most 5.2 GB/s, which diffusers' documentation of Wan implies (14B I2V, 33 frames of 720x832, "
+    "50 steps of two passes: about 30 min with 32.8 GB moved in and out of pageable memory each pass, about 9 with the transfers hidden); "
+    "2.3 of 5.8 GB/s pinned in NVIDIA's blog 'How to Optimize Data Transfers in CUDA C/C++', 10.7 GB/s with the same code on an RTX 3050"
 )
 
 # --- Fractions of the rates -------------------------------------------------------------------------------------------
