@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from workbench._errors import InputError
 from workbench._estimate import Predictor, collector_paused
+from workbench._units import GIB
 from workbench.devices import Device, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload
 from workbench.search import Candidate
 from workbench.search import Plan as Plan
+from workbench.search._less_ram import sizes_below
 from workbench.search._study import Evaluated, choose, run
 from workbench.search._words import describe_choice
 from workbench.search.caution import TOLERATED
@@ -188,7 +190,21 @@ def searched(
         ranking=ranking,
         choice=choice,
         pins=pins,
+        less_ram=_with_less_ram(wanted, best, limits.objectives),
     )
+
+
+def _with_less_ram(
+    candidates: tuple[Candidate, ...], best: Candidate | None, objectives: Sequence[str]
+) -> tuple[tuple[int, Candidate | None], ...]:
+    """The best plans of machines with less host RAM, where the device does not say how much there is."""
+    if best is None or best.cost.device.ram_bytes is not None:
+        return ()
+    there = {
+        size: tuple(c for c in candidates if c.cost.host_ram_bytes <= size * GIB)
+        for size in sizes_below(best)
+    }
+    return tuple((size, _best(few, objectives)[0]) for size, few in there.items())
 
 
 def _check(objectives: Sequence[str], max_seconds: float | None, min_quality: float | None) -> None:

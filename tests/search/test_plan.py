@@ -155,3 +155,18 @@ def test_caution_counts_kinds_of_change() -> None:
     assert caution({"quantization": {"transformer": every_layer, "transformer_2": every_layer}}, 50) == 2
     assert caution({"steps": {"count": 25}}, 50) == TOLERATED + 5
     assert caution({"steps": {"count": 50}}, 50) == 0
+
+
+def test_a_plan_says_what_it_would_be_with_less_host_ram() -> None:
+    asked = {"model": "wan2.1-t2v-14b", "frames": 33, "height": 480, "width": 832, "trials": 0}
+    plan = wb.plan(16, **asked)
+    assert plan.best is not None and plan.less_ram
+    for size, candidate in plan.less_ram:
+        assert size * 2**30 < plan.best.cost.host_ram_bytes
+        there = wb.plan(16, ram_gb=size, **asked).best
+        assert (candidate is None) == (there is None)
+        if candidate is not None and there is not None:
+            assert candidate.cost.host_ram_bytes <= size * 2**30
+            assert candidate.cost.total_s == pytest.approx(there.cost.total_s, rel=EQUALLY_FAST)
+    assert "Less host RAM" in repr(plan)
+    assert wb.plan(16, ram_gb=64, **asked).less_ram == ()

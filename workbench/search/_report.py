@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench._units import GIB, MIB, format_gib, format_seconds, gib
 from workbench.cost import Cost, StageCost
+from workbench.search._less_ram import less_ram_lines
 from workbench.search._parts import BOUNDS, Parts, peak_parts
 from workbench.search._words import (
     LIBRARY_DEFAULTS,
@@ -131,6 +132,7 @@ def plan_report(plan: Plan, choice: str = "") -> Report:
         sections=(
             _settings(cost, "Best configuration" if found else "Nearest miss"),
             *_cost_sections(cost),
+            *((Section(title="Less host RAM", lines=less_ram_lines(plan)),) if plan.less_ram else ()),
             *_notes(cost),
             *((_front(plan),) if plan.front else ()),
             Section(title="Search", lines=_search_lines(plan), is_quiet=True),

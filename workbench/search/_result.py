@@ -69,6 +69,8 @@ class Plan:
     """How the card was chosen, `"a typical 12 GB card"`; empty when the caller named it."""
     pins: Pins = Pins.NONE
     """What the caller pinned and forbade."""
+    less_ram: tuple[tuple[int, Candidate | None], ...] = ()
+    """Where host RAM is not limited: sizes in GiB that are less than `best` needs, with the best plan there, None if nothing fits."""
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object: what `--json` prints; its keys are a contract."""
@@ -83,6 +85,7 @@ class Plan:
             "best": _json(self.best),
             "front": [_json(candidate) for candidate in self.front],
             "nearest_miss": _json(self.nearest_miss),
+            "less_ram": [{"ram_gib": size, "best": _json(candidate)} for size, candidate in self.less_ram],
             "trials": self.trials,
             "seconds": self.seconds,
             "ranking": self.ranking,
