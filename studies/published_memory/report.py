@@ -8,9 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import rows
-from express import UNSAID
-from published import METRICS, Published
+from published import Published
 from score import Predicted, fit_statements, summary
 
 from workbench._files import replacing
@@ -85,14 +83,6 @@ def _scores(scored: Sequence[Line]) -> list[str]:
     return out
 
 
-def _named_cards(lines: Sequence[Line]) -> str:
-    """Whether a plan says of the card that a row names what happened there: that the run fits, or that it runs out."""
-    named = {row["id"] for row in rows.read() if row["hardware"] not in UNSAID}
-    told = [line for line in lines if line["id"] in named and line.get("required") is not None]
-    agreed = sum((line["required"] <= line["card_gb"]) == (line["metric"] in METRICS) for line in told)
-    return f"Of {len(told)} rows that name the card they ran on, a plan says of {agreed} what happened: that it is enough, or not."
-
-
 def _match(line: Line) -> str:
     """Whether the row was made by the code and the configuration that is priced."""
     if line["code_base"] != "diffusers":
@@ -140,8 +130,6 @@ def _statements(lines: Sequence[Line]) -> list[str]:
         "",
         "Required VRAM is what is reserved, the context, what the desktop holds, and the margin; for each row the margin that the others",
         f"give. All of them: {known().margin('denoiser').basis}.",
-        "",
-        _named_cards(lines),
         "",
     ]
     for line in lines:

@@ -216,7 +216,7 @@ _SCATTERED: Final = (
 )
 _FA2_HOPPER: Final = (
     "uncalibrated: FlashAttention-2 at 0.35 of an H100's peak (FlashAttention-3, arXiv 2407.08608); at head size 64 310 TFLOPS "
-    "(Dao-AILab/flash-attention pull request 2688)"
+    "(Dao-AILab/flash-attention pull request 2688, which was read in part and not seen to name its card: taken for an H100)"
 )
 _CUDNN_HOPPER: Final = (
     "uncalibrated: cuDNN 582 of 989 TFLOPS on an H100 at head size 128 (meta-pytorch/tritonbench#141); at 64 as much "
@@ -229,7 +229,7 @@ _CUDNN_BLACKWELL: Final = (
 _HEAD_SIZES: Final = (64.0, 128.0)
 _FA2_AMPERE: Final = (
     "uncalibrated: FlashAttention-2 on A100, 50-73 % of peak forward (arXiv 2307.08691): the lower half of that at head size 64, the upper "
-    "at 128"
+    "at 128, which is a judgement"
 )
 ATTENTION_BY_HEAD_SIZE: Final[Mapping[str, Mapping[str, tuple[tuple[float, float], str]]]] = {
     "ampere": {"flash": ((0.58, 0.68), _FA2_AMPERE)},

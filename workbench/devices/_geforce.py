@@ -21,6 +21,7 @@ _ADA: Final = "NVIDIA Ada GPU Architecture whitepaper V2.1"
 _BLACKWELL: Final = "NVIDIA RTX Blackwell GPU Architecture whitepaper V1.1"
 _DENSE: Final = "the first (dense) figure of each pair, FP32 accumulate"
 _GEFORCE_PAGE: Final = "nvidia.com GeForce product page"
+_FROM_MEMORY: Final = "from memory, to be checked against the nvidia.com GeForce product page, which was not opened for this row"
 # Ultralytics prints torch's total memory in MiB at the start of every run; its logs are all over public repositories.
 _LOG: Final = "torch's total_memory in public Ultralytics logs on Linux, lowest seen"
 
@@ -103,7 +104,7 @@ AMPERE: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=448,
         tera_ops={"fp32": 16.2, "tf32": 16.2, "fp16": 32.4, "bf16": 32.4, "int8": 129.6},
-        source=_derived(_GEFORCE_PAGE, _GA102, 38, 1665),
+        source=_derived(_FROM_MEMORY, _GA102, 38, 1665),
         link=Link(generation=4, lanes=16),
         profile="ampere-half-rate",
     ),
@@ -145,7 +146,7 @@ AMPERE: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=912,
         tera_ops={"fp32": 34.1, "tf32": 34.1, "fp16": 68.2, "bf16": 68.2, "int8": 272.8},
-        source=_derived(_GEFORCE_PAGE, _GA102, 80, 1665),
+        source=_derived(_FROM_MEMORY, _GA102, 80, 1665),
         link=Link(generation=4, lanes=16),
         profile="ampere-half-rate",
     ),
@@ -173,7 +174,7 @@ AMPERE: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=1008,
         tera_ops={"fp32": 40.0, "tf32": 40.0, "fp16": 80.0, "bf16": 80.0, "int8": 320.0},
-        source=_derived(_GEFORCE_PAGE, _GA102, 84, 1860),
+        source=_derived(_FROM_MEMORY, _GA102, 84, 1860),
         link=Link(generation=4, lanes=16),
         profile="ampere-half-rate",
     ),
@@ -232,7 +233,7 @@ ADA: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=504,
         tera_ops={"fp32": 40.1, "tf32": 40.1, "fp16": 80.2, "bf16": 80.2, "int8": 320.7, "fp8": 160.4},
-        source=_derived(_GEFORCE_PAGE, _ADA, 60, 2610),
+        source=_derived(_FROM_MEMORY, _ADA, 60, 2610),
         link=Link(generation=4, lanes=16),
         profile="ada-half-rate",
     ),
@@ -246,7 +247,7 @@ ADA: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=672,
         tera_ops={"fp32": 44.1, "tf32": 44.1, "fp16": 88.2, "bf16": 88.2, "int8": 352.8, "fp8": 176.4},
-        source=_derived(_GEFORCE_PAGE, _ADA, 66, 2610),
+        source=_derived(_FROM_MEMORY, _ADA, 66, 2610),
         link=Link(generation=4, lanes=16),
         profile="ada-half-rate",
     ),
@@ -299,7 +300,7 @@ BLACKWELL: Final[tuple[Device, ...]] = (
             "fp8": 94.8,
             "fp4": 379.3,
         },
-        source=_derived(_GEFORCE_PAGE, _BLACKWELL, 36, 2572),
+        source=_derived(_FROM_MEMORY, _BLACKWELL, 36, 2572),
         link=Link(generation=5, lanes=8),
         profile="blackwell-half-rate",
     ),
@@ -343,7 +344,7 @@ BLACKWELL: Final[tuple[Device, ...]] = (
             "fp8": 225.1,
             "fp4": 900.4,
         },
-        source=_derived(_GEFORCE_PAGE, _BLACKWELL, 84, 2617),
+        source=_derived(_FROM_MEMORY, _BLACKWELL, 84, 2617),
         link=Link(generation=5, lanes=16),
         profile="blackwell-half-rate",
     ),

@@ -37,7 +37,8 @@ CARDS: Final[tuple[Device, ...]] = (
         bandwidth_gb_s=768,
         tera_ops={"fp32": 27.8, "tf32": 55.6, "fp16": 111.1, "bf16": 111.1, "int8": 222.2},
         source=(
-            "NVIDIA RTX A5000 data sheet: fp32 27.8, tensor 222.2 TFLOPS with sparsity, x 0.5 for dense fp16; tf32 half and int8 "
+            "from memory, to be checked against NVIDIA's RTX A5000 data sheet, which was not opened: "
+            "fp32 27.8, tensor 222.2 TFLOPS with sparsity, x 0.5 for dense fp16; tf32 half and int8 "
             "twice that, as the RTX A4000's"
         ),
         link=Link(generation=4, lanes=16),
