@@ -14,6 +14,8 @@ OFFLOADS: dict[str, dict[str, Any]] = {
     "sequential": {"mode": "sequential"},
     "group": {"mode": "group", "blocks_per_group": 4},
     "stream": {"mode": "group", "stream": True},
+    "layers": {"mode": "group", "offload_type": "leaf_level", "stream": True},
+    "swap": {"mode": "group", "resident_blocks": 10, "stream": True},
 }
 
 
@@ -85,6 +87,8 @@ def real() -> tuple[Case, ...]:
         _run("wan-1.3b-stream-8g", "stream", 8, settings=tiled),
         _run("wan-1.3b-group-8g", "group", 8, settings=tiled),
         _run("wan-1.3b-sequential-8g", "sequential", 8, settings=tiled),
+        _run("wan-1.3b-layers-8g", "layers", 8, settings=tiled),
+        _run("wan-1.3b-swap-8g", "swap", 8, settings=tiled),
         *(_plan(cap, _WAN, native, limit_s=90) for cap in (8, 12, 16, 24)),
         _run(
             "wan-1.3b-fbcache-12g",

@@ -194,6 +194,10 @@ def apply(pipe: Any, settings: Mapping[str, Any], workbench: Any) -> tuple[str, 
     return "diffusers", [f"the workbench was not used: {why}"]
 
 
+_PLAIN_OFFLOAD = frozenset({"mode", "components", "blocks_per_group", "stream"})
+"""Parameters that `_offload` passes on; with any other one a case would measure something else than it says."""
+
+
 def _is_plain(name: str, value: Mapping[str, Any]) -> bool:
     if name == "quantization":
         return all(
@@ -203,6 +207,8 @@ def _is_plain(name: str, value: Mapping[str, Any]) -> bool:
         return value.get("kind") == "first_block"
     if name == "vae_tiling":
         return not value
+    if name == "offload":
+        return value.keys() <= _PLAIN_OFFLOAD
     return name in _PLAIN
 
 

@@ -265,3 +265,13 @@ def test_whether_a_cap_held_counts_what_was_predicted(load):
         ("died", True): "",
         ("died", False): "",
     }
+
+
+@pytest.mark.parametrize("more", [{"resident_blocks": 10}, {"offload_type": "leaf_level"}, {"disk": "files"}])
+def test_offload_that_plain_diffusers_would_do_otherwise_needs_the_workbench(
+    load: Callable[[str], ModuleType], more: dict[str, Any]
+) -> None:
+    pipes = load("pipes")
+    plain = {"mode": "group", "blocks_per_group": 1, "stream": True}
+    assert pipes._is_plain("offload", plain)
+    assert not pipes._is_plain("offload", {**plain, **more})
