@@ -56,16 +56,16 @@ def devices_report() -> Report:
             Column(title=f"{dtype}\n{'TOPS' if dtype == 'int8' else 'TFLOPS'}", is_number=True)
             for dtype in _RATES
         ),
-        Column(title="host link", is_short=True),
-        Column(title="rates from", is_short=True),
-        Column(title="reached", is_short=True),
+        Column(title="host link\nPCIe", is_short=True),
+        Column(title="rates\nfrom", is_short=True),
         Column(title="rent\n$/h", is_number=True),
+        Column(title="", is_short=True),
     )
     rows = tuple(_device_row(device) for device in _known_devices())
     lines = (
         "rates are theoretical and dense (no sparsity), accumulating in fp32; – means that the card has no such unit",
         "derived: the product page's boost clock times the white paper's rate per multiprocessor",
-        "how much of a rate is reached is assumed until the card is calibrated (workbench calibrate, on the machine that has it)",
+        "how much of a rate is reached is assumed until the card is calibrated (workbench calibrate, on the machine that has it): ◆ is",
         "the source of each number: workbench devices --json",
     )
     section = Section(title="Catalogue", lines=lines, table=Table(columns=columns, rows=rows))
@@ -131,10 +131,10 @@ def _device_row(device: Device) -> tuple[str, ...]:
         f"{device.memory_bytes / GIB:g}",
         f"{device.bandwidth_bytes_per_s / 1e9:.0f}",
         *rates,
-        device.link_label,
+        device.link_label.removeprefix("PCIe "),
         _document(device.sources.get("bandwidth_bytes_per_s", "")),
-        "calibrated" if device.basis == "calibrated" else "assumed",
         "–" if device.rent_usd_per_hour is None else f"{device.rent_usd_per_hour:.2f}",
+        "◆" if device.basis == "calibrated" else "",
     )
 
 
