@@ -32,7 +32,7 @@ from workbench.cost.frames import frames_ram_bytes
 from workbench.cost.loading import Loaded, loading_notes
 from workbench.cost.regressions import torch_notes
 from workbench.devices import Device, rates_of, resolve
-from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
+from workbench.models import ModelSpec, Workload, resolve_model
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ def estimate(
     settings: Settings | Mapping[str, Any] | str | None = None,
     device: Device | str | None = None,
     *,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    batch: int | None = None,
     vram_gb: float | None = None,
     ram_gb: float | None = None,
     desktop_gb: float | None = None,
@@ -58,6 +64,7 @@ def estimate(
             default model's.
         settings: techniques by id, as `Settings`, a mapping, JSON text or the path of a JSON file; None means the library's defaults.
         device: a card or its name; None means a typical card of `vram_gb`.
+        frames: and the others up to `batch`: instead of the native values, where `workload` is a model.
         vram_gb: a cap in GiB; with `device` it must not exceed that card's memory.
         ram_gb: host RAM in GiB; None means unlimited.
         desktop_gb: GiB that the desktop and other programs hold on the card, within `vram_gb`; None means the card's default: 0 on
@@ -66,8 +73,9 @@ def estimate(
     Raises:
         InputError: something of this is wrong; the message says what, which value, and what is allowed.
     """
-    if not isinstance(workload, Workload):
-        workload = Workload.for_model(DEFAULT_MODEL if workload is None else workload)
+    workload = Workload.of(
+        workload, frames=frames, height=height, width=width, steps=steps, guidance=guidance, batch=batch
+    )
     chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb)
     with collector_paused():
         return Predictor(workload).cost(Settings.parse(settings), chosen)

@@ -17,6 +17,11 @@ ALL = tuple(devices.get(name) for name in devices.names())
 GPUS = pytest.mark.parametrize("device", ALL, ids=devices.names())
 
 WANTED = {
+    "rtx-3050-8gb",
+    "rtx-4060-laptop-8gb",
+    "rtx-4070-laptop-8gb",
+    "rtx-5060-8gb",
+    "rtx-5070",
     "rtx-3060-ti-8gb",
     "rtx-3080-ti",
     "rtx-3090-ti",

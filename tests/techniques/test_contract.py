@@ -45,6 +45,7 @@ INSTANCES: tuple[AbstractTechnique, ...] = (
     both("fp8wo"),
     both("nf4"),
     both("nf4_double"),
+    both("gguf_q8_0"),
     both("fp8_storage"),
     Quantization(components={"transformer": {"kind": "int8wo", "layers": "all", "skip": ["attn2"]}}),
     Quantization(components={"vae": "fp8_storage"}),
@@ -83,8 +84,6 @@ IDLE: tuple[AbstractTechnique, ...] = (
 
 if is_installed("bitsandbytes"):
     INSTANCES += (both("bnb8"),)
-if is_installed("gguf"):
-    INSTANCES += (both("gguf_q8_0"),)
 
 
 def name(technique: AbstractTechnique) -> str:

@@ -6,10 +6,15 @@ import re
 from typing import Final
 
 from workbench._errors import UnknownNameError
-from workbench.devices import _datacentre, _geforce, _workstation
+from workbench.devices import _datacentre, _geforce, _geforce_reviews, _workstation
 from workbench.devices._device import Device
 
-ALL: Final[tuple[Device, ...]] = (*_geforce.CARDS, *_workstation.CARDS, *_datacentre.CARDS)
+ALL: Final[tuple[Device, ...]] = (
+    *_geforce.CARDS,
+    *_geforce_reviews.CARDS,
+    *_workstation.CARDS,
+    *_datacentre.CARDS,
+)
 _BY_NAME: Final = {device.name: device for device in ALL}
 
 
