@@ -257,7 +257,8 @@ class _Measuring:
                 self.watch.said(f"{choice.name}: comparing its clip with the baseline's")
                 try:
                     found = compare(read(clip), read(path), fps=self.workload.fps, with_vmaf=self.with_vmaf)
-                    of_clip[clip] = found.to_json()
+                    absent = [*found.absent, _NO_FVD]
+                    of_clip[clip] = {**found.to_json(), "absent": absent}
                 except InputError as error:  # a single frame, or a clip of another size
                     of_clip[clip] = {"absent": [str(error)]}
             self.session.put_row(with_quality(candidate, of_clip[clip], ident))
@@ -273,6 +274,11 @@ class _Measuring:
 
 _DECIDING: Final = ("model", "workload", "prompt", "negative_prompt", "seed", "warmup", "vram_gb", "dtypes")
 """Fields of a job that make it another one."""
+
+
+_NO_FVD: Final = (
+    "FVD compares sets of clips, and here is one of each: `quality.fvd` takes the clips of many seeds"
+)
 
 
 def _said(name: str, place: int, run: Mapping[str, Any]) -> str:

@@ -131,13 +131,22 @@ def _memory(name: str) -> Callable[[Measurements, Measured], str]:
     return lambda _, one: _bytes(one.memory.get(name))
 
 
-def _reserved(_: Measurements, one: Measured) -> str:
-    """Reserved memory, with what was predicted of it."""
-    measured = one.memory.get("reserved_peak_bytes")
-    if measured is None or one.predicted is None:
-        return _bytes(measured)
-    predicted = from_gib(one.predicted["memory"]["peak_reserved_gib"])
-    return f"{_bytes(measured)}, predicted {_bytes(predicted)}, ratio {_times(ratio(measured, predicted))}"
+def _beside(name: str, predicted_name: str) -> Callable[[Measurements, Measured], str]:
+    """A peak of the whole run on a GPU's machine, with what was predicted of it."""
+
+    def words(_: Measurements, one: Measured) -> str:
+        measured = one.memory.get(name)
+        on_gpu = (
+            "reserved_peak_bytes" in one.memory
+        )  # on a CPU there is one memory, and a prediction divides it otherwise
+        if measured is None or one.predicted is None or not on_gpu:
+            return _bytes(measured)
+        predicted = from_gib(one.predicted["memory"][predicted_name])
+        return (
+            f"{_bytes(measured)}, predicted {_bytes(predicted)}, ratio {_times(ratio(measured, predicted))}"
+        )
+
+    return words
 
 
 def _figure(name: str, form: str) -> Callable[[Measurements, Measured], str]:
@@ -169,9 +178,9 @@ _ROWS: tuple[tuple[str, Callable[[Measurements, Measured], str]], ...] = (
     ("weights", _memory("weights_bytes")),
     ("live tensors", _memory("tensors_peak_bytes")),
     ("process before", _memory("rss_before_bytes")),
-    ("process peak", _memory("rss_peak_bytes")),
-    ("GPU allocated", _memory("allocated_peak_bytes")),
-    ("GPU reserved", _reserved),
+    ("process peak", _beside("rss_peak_bytes", "host_ram_gib")),
+    ("GPU allocated", _beside("allocated_peak_bytes", "peak_allocated_gib")),
+    ("GPU reserved", _beside("reserved_peak_bytes", "peak_reserved_gib")),
     ("GPU in use", _memory("device_used_peak_bytes")),
     ("PSNR dB", _figure("psnr_db", ".2f")),
     ("SSIM", _figure("ssim", ".4f")),

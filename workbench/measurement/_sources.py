@@ -78,7 +78,7 @@ class Live(AbstractSource):
         self.dtypes = {}
         self.is_live = True
         self._folder = _saved_at(pipe)
-        self._why_here = _why_not_anew(pipe, self._folder)
+        self._why_here = _why_not_anew(pipe, self._folder, self.spec)
 
     def run(self, job: FreshJob, folder: Path, *, watch: AbstractWatch, title: str, ran: Ran) -> FreshResult:
         """In a fresh process if that has the same pipeline, else in this one; the report says which and why."""
@@ -106,7 +106,9 @@ class Live(AbstractSource):
             self._why_here = f"what is saved at {self._folder} is not what is in memory"
         limits = ("the time limit cannot be kept there",) if job.limit_s is not None else ()
         said = f"measured in the process that asked, beside all that it holds: {self._why_here}"
-        here = replace(job, notes=(*job.notes, said, *limits))
+        inputs = " and ".join(self.spec.inputs)
+        black = (f"black pictures stand in for {inputs}: the clip says nothing of quality",) if inputs else ()
+        here = replace(job, notes=(*job.notes, said, *limits, *black))
         return run_here(self._pipe, self.spec, here, folder, watch=watch, title=title, ran=ran)
 
 
@@ -141,10 +143,12 @@ def _saved_at(pipe: DiffusionPipeline) -> Path | None:
     return folder.resolve() if (folder / INDEX).is_file() else None
 
 
-def _why_not_anew(pipe: DiffusionPipeline, folder: Path | None) -> str:
+def _why_not_anew(pipe: DiffusionPipeline, folder: Path | None, spec: ModelSpec) -> str:
     """Why a fresh process is no way to measure this pipeline; "" if it may be one."""
     if folder is None:
         return "it was not loaded from a folder that is still there"
     if pipe.device.type != "cpu":
         return f"its weights are on {pipe.device} already, and a second copy beside them would distort what is measured"
+    if spec.inputs:
+        return f"it also needs {' and '.join(spec.inputs)}, which no other process is given"
     return ""
