@@ -174,6 +174,10 @@ def test_a_call_that_never_reported_itself_is_put_together_from_its_events(tmp_p
     path = tmp_path / "events.jsonl"
     following = Following(tmp_path)
     assert following.read() == [] and following.phase == "starting"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[:3]))
+    following.read()
+    assert following.where() == "before the first stage of run 1 of 2"
+    assert following.row("failed", "gone", 0, 9.0)["measured"]["stages"] == []
     path.write_text(text[:-20])  # the last line is not whole yet
     following.read()
     assert (following.step, following.phase, following.where()) == (

@@ -132,7 +132,7 @@ class Following:
 
     def _stages(self, now: float) -> list[dict[str, Any]]:
         seconds: dict[str, float] = {}
-        ends = [*(at for _, at in self.stages[1:]), now]
+        ends = [*(at for _, at in self.stages[1:]), now][: len(self.stages)]  # none before the first stage
         for position, ((name, at), end) in enumerate(zip(self.stages, ends, strict=True)):
             began = self.since if position == 0 else at  # what comes before the first stage counts to it
             seconds[name] = seconds.get(name, 0.0) + end - began
