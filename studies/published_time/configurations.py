@@ -125,6 +125,11 @@ def express(row: Row) -> Configuration:
     )
     if row["vae"] not in UNSAID and "tiling" in row["vae"] and not row["vae"].startswith("no "):
         settings["vae_tiling"] = {}
+    is_compiled = row["compile"] not in (*UNSAID, "no")
+    if is_compiled:
+        settings["compile"] = {"regional": False}
+    if "VAE" in row["compile"]:
+        differs.append("its autoencoder was compiled too")
     if "t5_cpu" in row["offload"]:
         differs.append("its text encoder computes on the CPU")
     return Configuration(
@@ -135,7 +140,7 @@ def express(row: Row) -> Configuration:
         seconds=seconds,
         only=only,
         code_base=_code_base(row),
-        compiled=row["compile"] not in (*UNSAID, "no"),
+        compiled=is_compiled,
         differs=tuple(differs),
     )
 
