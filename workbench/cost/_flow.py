@@ -134,6 +134,7 @@ def _fuses(func: Any, op: Op, inputs: list[Tensor], outputs: list[Tensor]) -> bo
     base = base_name(op)
     if base in _ROWS:
         rows = outputs[-1].numel() if base in ("native_layer_norm", "_fused_rms_norm") else outputs[0].numel()
-        return max((t.numel() for t in inputs), default=0) <= _LONGEST_ROW * rows
+        largest = max((t.numel() for t in inputs), default=0)
+        return bool(largest <= _LONGEST_ROW * rows)
     is_pointwise: bool = torch.Tag.pointwise in func.tags
     return is_pointwise or base in _MOVES or base in _FILLS

@@ -51,7 +51,7 @@ class Op:
     dims: tuple[int, ...] = ()
     """What the price of this kind depends on: (batch, m, n, k) of a product, (batch, heads, queries, keys, head_dim) of an attention,
     (output positions, output channels, products per output, spatial dimensions, groups, batch, input elements / last dimension) of a
-    convolution, (1,) of an element-wise op that works out the address of every element."""
+    convolution, (elements,) of an element-wise op that works out the address of every element."""
     workspace_bytes: int = 0
     """Scratch memory the library takes while the op runs, beyond its outputs (see `_kernels.py` for each rule's source)."""
     _hash: int = field(init=False, repr=False, compare=False)
