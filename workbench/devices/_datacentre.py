@@ -18,7 +18,9 @@ _V100: Final = (
 )
 _HALVED: Final = "figures with sparsity x 0.5 for dense"
 
-_TOMS: Final = "tomshardware.com, 'H20, L20, and L2 to fill void left by restricted models', table of NVIDIA's figures, whose sheet is not public"
+_TOMS: Final = (
+    "tomshardware.com, 'H20, L20, and L2 to fill void left by restricted models', a table of NVIDIA's figures"
+)
 
 _V100_RATES: Final = {"fp32": 15.7, "fp16": 125.0}
 _A100_RATES: Final = {"fp32": 19.5, "tf32": 156.0, "fp16": 312.0, "bf16": 312.0, "int8": 624.0}
