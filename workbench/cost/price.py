@@ -260,7 +260,8 @@ def _stage_time(
     for call in stage.calls:
         total = total + compute.of(calls[call.key]).times(call.count)
     stalls, stalls_low = waits(stage, log, calls, weights, residency, device, compute.of)
-    seconds = total.expected + stalls
+    learned = device.correction(stage.name)
+    seconds = (total.expected + stalls) * learned
     low_s, high_s = band(seconds, total.low + stalls_low, device)
     return StageCost(
         name=stage.name,
@@ -273,5 +274,8 @@ def _stage_time(
         seconds=seconds,
         low_s=low_s,
         high_s=high_s,
-        by_kind_s={**dict(zip(KINDS, total.by_kind, strict=True)), "transfer": stalls},
+        by_kind_s={
+            kind: spent * learned
+            for kind, spent in zip((*KINDS, "transfer"), (*total.by_kind, stalls), strict=True)
+        },
     )
