@@ -135,6 +135,29 @@ def test_a_run_that_cannot_be_made(run, arguments, message):
     assert run("generate", *arguments) == (2, "", f"error: {message}\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeats", "many"], "--repeats must be a whole number, got 'many'"),
+        (["--repeats", "0"], "repeats must be a whole number of at least 1, got 0"),
+        (["--warmup", "-1"], "warmup must be a whole number of at least 0, got -1"),
+        (["--limit-s", "0"], "limit_s must be a number above 0, got 0.0"),
+        (["--again", "some"], "again must be one of nothing, failed, all, got 'some'"),
+        (["--out", "m.json"], "the record's file name must end in .nc, got 'm.json'"),
+        (
+            ["--settings", "{"],
+            "settings is not JSON: Expecting property name enclosed in double quotes at line 1 column 2",
+        ),
+        (["--baseline", '{"steps": 0}'], None),
+        (["--frames", "6"], "tiny makes 4*k+1 frames, got 6: nearest are 5 and 9"),
+    ],
+)
+def test_a_measurement_that_cannot_be_made(run, monkeypatch, arguments, message):
+    monkeypatch.setattr("workbench.measurement._sources.run_fresh", lambda *_, **__: pytest.fail("it ran"))
+    code, out, err = run("measure", "--model", "tiny", *arguments)
+    assert (code, out) == (2, "") and (message is None or err == f"error: {message}\n"), err
+
+
 @pytest.mark.parametrize("command", ["plan", "estimate"])
 def test_a_result_that_cannot_be_written_is_said_before_the_work(run, command, tmp_path, monkeypatch):
     def never(*args, **kwargs):

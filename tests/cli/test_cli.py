@@ -317,7 +317,7 @@ def test_version_and_help(run):
     for arguments in ([], ["--help"], ["-h"]):
         code, out, _ = run(*arguments)
         assert code == 0
-        for command in ("plan", "estimate", "generate", "models", "devices", "doctor"):
+        for command in ("plan", "estimate", "generate", "measure", "models", "devices", "doctor"):
             assert command in out
 
 
