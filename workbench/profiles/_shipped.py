@@ -1,9 +1,9 @@
 """The profiles that ship with the package: one file per model, with the best plan for each of a few card sizes. Touches the disk.
 
 `shipped/<model>.json`, made by `studies/profiles/run.py`: `{"type": "workbench-shipped-profiles", "version": 1, "model": ...,
-"workload": {...}, "versions": {...}, "entries": [{"vram_gb": 6, "fits": true, "settings": {...}, "prediction": {...}}, ...]}`, an entry a line. What every
-entry would repeat (workload, versions) is said once, and of the prediction what a reader decides by is kept. A size at which nothing fits
-is an entry too: the nearest miss, and by how much it misses.
+"workload": {...}, "versions": {...}, "entries": [{"vram_gb": 6, "fits": true, "settings": {...}, "prediction": {...}}, ...]}`, an entry
+a line. What every entry would repeat (workload, versions) is said once, and of the prediction what a reader decides by is kept. A size at
+which nothing fits is an entry too: the nearest miss, and by how much it misses.
 """
 
 from __future__ import annotations
