@@ -204,7 +204,7 @@ def test_bad_input(tmp_path):
     absent = tmp_path / "no" / "a.nc"
     assert (
         message(build, run(status="oom"))
-        == "status of a run must be one of ok, out_of_memory, failed, got 'oom'"
+        == "status of a run must be one of ok, out_of_memory, timed_out, failed, got 'oom'"
     )
     assert (
         message(save, build(run()), absent)

@@ -1,7 +1,7 @@
 """Runs what was planned, and measures it: seconds and memory by stage, beside the prediction.
 
-`generate` makes a video with a profile applied, `run_once` measures one call of a pipeline that is there already. A fresh process per
-run and repetitions are the caller's.
+`generate` makes a video with a profile applied, `run_once` measures one call of a pipeline that is there already, `run_fresh` runs one
+configuration in a process of its own, with warm-up and repetitions.
 """
 
 from workbench.measurement._generate import generate as generate
@@ -13,3 +13,10 @@ from workbench.measurement._progress import NoProgress as NoProgress
 from workbench.measurement._progress import RichProgress as RichProgress
 from workbench.measurement._run import run_once as run_once
 from workbench.measurement._video import write_mp4 as write_mp4
+from workbench.measurement._watch import AbstractWatch as AbstractWatch
+from workbench.measurement._watch import LineWatch as LineWatch
+from workbench.measurement._watch import LiveWatch as LiveWatch
+from workbench.measurement._watch import NoWatch as NoWatch
+from workbench.measurement.fresh import FreshJob as FreshJob
+from workbench.measurement.fresh import FreshResult as FreshResult
+from workbench.measurement.fresh import run_fresh as run_fresh

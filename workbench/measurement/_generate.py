@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from workbench.measurement._calling import applied, kwargs_of
 from workbench.measurement._job import Job, Take, job_of
 from workbench.measurement._measurement import Measurement, RunError
 from workbench.measurement._pipelines import default_model, default_prompt, open_pipeline, spec_of
@@ -15,10 +15,6 @@ from workbench.measurement._run import machine, run_once
 from workbench.measurement._video import to_uint8, write_mp4
 from workbench.profiles import Profile
 from workbench.records import build, save
-from workbench.techniques import Handle
-
-if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
 
 
 def generate(
@@ -71,7 +67,7 @@ def _made(
     predicted, said = job.predicted(device)
     started = time.perf_counter()
     pipe = open_pipeline(model, job.spec)
-    handle = _applied(job, pipe)
+    handle = applied(job, pipe)
     load_s = time.perf_counter() - started
 
     def recorded(measured: Measurement) -> Measurement:
@@ -86,7 +82,9 @@ def _made(
     well = False
     try:
         counting = count_tensors and device is not None and device.architecture == "cpu"
-        measured, output = run_once(pipe, _kwargs(job, take, pipe), progress=progress, count_tensors=counting)
+        measured, output = run_once(
+            pipe, kwargs_of(job, take, pipe), progress=progress, count_tensors=counting
+        )
         well = True
     except RunError as error:
         failed = recorded(error.measurement)
@@ -110,29 +108,3 @@ def _recorded(measured: Measurement, job: Job, take: Take) -> Measurement:
     )
     save(build(whole.to_json()), take.record)
     return whole
-
-
-def _applied(job: Job, pipe: DiffusionPipeline) -> Handle:
-    """Applies the profile, and puts on the GPU what no technique places."""
-    import torch
-
-    handle = Handle() if job.profile is None else job.profile.apply(pipe, model=job.spec)
-    if torch.cuda.is_available() and not job.settings.residency(job.spec).placements:
-        pipe.to("cuda")
-    return handle
-
-
-def _kwargs(job: Job, take: Take, pipe: DiffusionPipeline) -> dict[str, Any]:
-    """The arguments that the prediction rehearsed, with this prompt and seed; a guider in the pipeline is set as it was there."""
-    import torch
-
-    from workbench.models._build import call_kwargs, set_guidance
-
-    set_guidance(job.workload, pipe)
-    kwargs = job.settings.call_kwargs(call_kwargs(job.spec, job.workload, pipe))
-    said = {"prompt": take.prompt, "negative_prompt": take.negative_prompt}
-    for name, text in said.items():
-        if text is not None:
-            kwargs[name] = [text] * len(kwargs[name]) if isinstance(kwargs.get(name), list) else text
-    # noise is drawn on the CPU, so that a seed means the same noise on every machine
-    return {**kwargs, "generator": torch.Generator("cpu").manual_seed(take.seed)}

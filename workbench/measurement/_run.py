@@ -60,7 +60,7 @@ def run_once(
     from workbench.measurement._tensors import STEPS, count
 
     progress.stage("counting tensors")  # nothing else moves meanwhile
-    with _quiet(pipe):
+    with quiet(pipe):
         tensors, report = count(pipe, kwargs, run.steps or STEPS)
     return run.measurement(status="ok", tensors=tensors, report=report), output
 
@@ -91,7 +91,7 @@ class _Run:
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Watches memory and stops the clock, also when the call fails."""
-        with self.monitor.watching(), _quiet(self.pipe):
+        with self.monitor.watching(), quiet(self.pipe):
             try:
                 yield
             finally:
@@ -172,7 +172,7 @@ def _with_steps_reported(
 
 
 @contextmanager
-def _quiet(pipe: DiffusionPipeline) -> Iterator[None]:
+def quiet(pipe: DiffusionPipeline) -> Iterator[None]:
     """The pipeline's own bar is off meanwhile: there is one already."""
     before = dict(getattr(pipe, "_progress_bar_config", {}))
     pipe.set_progress_bar_config(disable=True)

@@ -5,6 +5,7 @@
 
 from workbench.records._build import STATUSES as STATUSES
 from workbench.records._build import build as build
+from workbench.records._build import with_quality as with_quality
 from workbench.records._store import load as load
 from workbench.records._store import merge as merge
 from workbench.records._store import save as save

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workbench._errors import InputError
 from workbench._units import from_gib
-from workbench.records._names import SCHEMA_VERSION, TYPE, VARIABLES, stage_order
+from workbench.records._names import HARNESS, QUALITY, SCHEMA_VERSION, TYPE, VARIABLES, stage_order
 
 if TYPE_CHECKING:
     import xarray
 
-STATUSES: Final = ("ok", "out_of_memory", "failed")
+STATUSES: Final = ("ok", "out_of_memory", "timed_out", "failed")
 """How a run can end."""
 
 _WORKLOAD: Final = ("model", "frames", "height", "width", "steps", "batch", "fps", "guidance", "guidance_2")
@@ -25,7 +25,8 @@ def build(run: Mapping[str, Any]) -> xarray.Dataset:
 
     Args:
         run: the JSON of a measurement (`Measurement.to_json`): `id`, `status`, `created_at`, `workload`, `settings`, `measured`,
-            `predicted` (`Cost.to_json`, or None) and what else is known. What is absent is absent in the record.
+            `predicted` (`Cost.to_json`, or None), `harness` (how it was run: names of `HARNESS`), `quality` (`Quality.to_json`) and what
+            else is known. What is absent is absent in the record.
 
     Raises:
         InputError: the status is none of `STATUSES`.
@@ -36,13 +37,44 @@ def build(run: Mapping[str, Any]) -> xarray.Dataset:
         raise InputError(f"status of a run must be one of {', '.join(STATUSES)}, got {run['status']!r}")
     predicted = run.get("predicted")
     stages = stage_order(frozenset(_by_stage(run["measured"])) | frozenset(_predicted_stages(predicted)))
-    values = {**_asked(run), **_measured(run["measured"], stages), **_predicted(predicted, stages)}
-    variables = {
+    values = {
+        **_asked(run),
+        **_measured(run["measured"], stages),
+        **_predicted(predicted, stages),
+        **{name: (run.get("harness") or {}).get(name) for name in HARNESS},
+        **_quality(run.get("quality")),
+    }
+    return xarray.Dataset(
+        _variables(values), coords=_coordinates([run["id"]], stages), attrs=_file_attributes(run)
+    )
+
+
+def with_quality(record: xarray.Dataset, quality: Mapping[str, Any], reference: str) -> xarray.Dataset:
+    """The record of one run with how its clip differs from a reference's.
+
+    Args:
+        quality: `Quality.to_json`.
+        reference: id of the run that the reference is of.
+    """
+    return record.assign(_variables({**_quality(quality), "reference": reference}))
+
+
+def _variables(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is there, as xarray takes it."""
+    return {
         name: (VARIABLES[name].dims, _cells(value, VARIABLES[name].dims), _attributes(name))
         for name, value in values.items()
         if value is not None
     }
-    return xarray.Dataset(variables, coords=_coordinates([run["id"]], stages), attrs=_file_attributes(run))
+
+
+def _quality(quality: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Figures of a comparison; `"inf"`, JSON's word for the PSNR of equal clips, is infinite again."""
+    if quality is None:
+        return {}
+    figures = {name: quality.get(name) for name in QUALITY}
+    plain = {name: float(value) for name, value in figures.items() if value is not None}
+    return {**plain, "quality_absent": json.dumps(list(quality.get("absent", ())))}
 
 
 def _coordinates(trials: Sequence[str], stages: Sequence[str]) -> dict[str, Any]:
@@ -107,7 +139,7 @@ def _measured(measured: Mapping[str, Any], stages: Sequence[str]) -> dict[str, A
         "load_s": measured.get("load_s"),
         **measured["memory"],
         "stage_s": [row.get("seconds", nan) for row in rows],
-        "stage_num_calls": [row.get("num_calls", 0) for row in rows],
+        "stage_num_calls": [row.get("num_calls", nan if row else 0) for row in rows],
         **{f"stage_{name}": [row.get("memory", {}).get(name, nan) for row in rows] for name in memory_names},
     }
 

@@ -19,7 +19,7 @@ class Variable:
 
     dims: tuple[str, ...]
     units: str
-    """`s`, `B` (bytes), `1` (a count) or "" for text and for numbers whose name says it."""
+    """`s`, `B` (bytes), `dB`, `1` (a count or a share) or "" for text and for numbers whose name says it."""
     text: bool = False
     """Whether it holds text; otherwise float64."""
     long_name: str
@@ -46,6 +46,35 @@ _MEMORY: Final = {
     "tensors_peak_bytes": "peak of live tensors beside the weights",
 }
 
+_HARNESS_TEXT: Final = {
+    "job": "what the run is a repetition of",
+    "configuration": "name of the configuration",
+    "process": "whether the run had a process of its own",
+    "clip": "file of the clip",
+}
+_HARNESS_COUNTS: Final = {"repeat": "repetition, from 0", "warmup_calls": "calls before the measured ones"}
+_HARNESS_SECONDS: Final = {
+    "warmup_s": "time of the calls before the measured ones",
+    "limit_s": "time that loading and each call may take",
+}
+HARNESS: Final = (*_HARNESS_TEXT, *_HARNESS_COUNTS, *_HARNESS_SECONDS)
+"""How a run was made: variables that only a harness knows."""
+
+_DISTANCES: Final = {
+    "ssim": "structural similarity",
+    "ms_ssim": "structural similarity over several scales",
+    "ms_ssim_scales": "scales of MS-SSIM, of five",
+    "vmaf": "VMAF",
+    "lpips": "learned perceptual distance",
+    "variation": "change from frame to frame",
+    "variation_difference": "change from frame to frame less the reference's",
+    "temporal_error": "difference of the changes from frame to frame",
+    "seam": "largest change that the reference does not have",
+    "seam_frame": "frame at which the largest such change arrives",
+}
+QUALITY: Final = ("psnr_db", *_DISTANCES)
+"""Distances of a run's clip from its reference's."""
+
 VARIABLES: Final[Mapping[str, Variable]] = {
     **_table(
         _TRIAL,
@@ -59,6 +88,9 @@ VARIABLES: Final[Mapping[str, Variable]] = {
             "error": "what was raised",
             "created_at": "start of the run, UTC",
             "prediction": "prediction JSON",
+            **_HARNESS_TEXT,
+            "reference": "run that the quality is measured against",
+            "quality_absent": "why figures of quality are missing, JSON",
         },
         text=True,
     ),
@@ -75,6 +107,8 @@ VARIABLES: Final[Mapping[str, Variable]] = {
             "guidance": "guidance scale",
             "guidance_2": "guidance scale of the second expert",
             "seed": "seed",
+            **_HARNESS_COUNTS,
+            **_DISTANCES,
         },
     ),
     **_table(
@@ -86,8 +120,10 @@ VARIABLES: Final[Mapping[str, Variable]] = {
             "predicted_total_s": "predicted time",
             "predicted_low_s": "predicted time, low",
             "predicted_high_s": "predicted time, high",
+            **_HARNESS_SECONDS,
         },
     ),
+    **_table(_TRIAL, "dB", {"psnr_db": "peak signal-to-noise ratio"}),
     **_table(
         _TRIAL,
         "B",
