@@ -3,15 +3,16 @@
     python studies/storage_proofs/run.py
     python studies/storage_proofs/run.py --kills 20 --trials 200
 
-Every worker is the command line in a fresh process, `workbench plan --storage ...`. First, SIGKILL after a random share of the time that an
-undisturbed worker takes, again and again, each time resumed on the same journal; a study that gets finished is checked and a new one begun,
-until there were as many kills as asked for. Then four workers at once on one journal, and on one PostgreSQL database where a server is
+Every worker is the command line in a fresh process, `workbench plan --storage ...`. First, SIGKILL after a random share of the
+time that an undisturbed worker searches, again and again, each time resumed on the same journal; a study that gets finished is checked and
+a new one begun, until there were as many kills as asked for. Then four workers at once on one journal, and on one PostgreSQL database where a server is
 installed. The table is written when all is done; an empty trace cache is warmed first.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import signal
@@ -112,26 +113,41 @@ def checked(storage: str, seen: Finished, question: Question) -> dict[str, Any]:
     return counts
 
 
-def killed(question: Question, kills: int, undisturbed_s: float, folder: Path, seed: int) -> dict[str, Any]:
-    """So many kills, over as many studies as get finished meanwhile."""
+def size_of(storage: str) -> int:
+    """Bytes of a journal; 0 if it is not there yet."""
+    return Path(storage).stat().st_size if Path(storage).exists() else 0
+
+
+def searching(worker: subprocess.Popen[str], storage: str, before: int) -> bool:
+    """Waits until a worker has signed up in the journal; False if it ended before."""
+    while worker.poll() is None:
+        if size_of(storage) > before:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def killed(question: Question, kills: int, search_s: float, folder: Path, seed: int) -> dict[str, Any]:
+    """So many kills, over as many studies as get finished meanwhile, each within a random share of the time that searching takes."""
     moment, done, studies = random.Random(seed), 0, []
-    resumed_with: list[int] = []
+    resumed_with: list[list[int]] = []
     while done < kills:
         storage, seen = str(folder / f"killed-{len(studies)}.log"), Finished()
+        resumed_with.append([])
         while True:
             worker = question.worker(storage)
-            try:
-                worker.wait(timeout=None if done >= kills else moment.uniform(0, undisturbed_s))
-            except subprocess.TimeoutExpired:
-                worker.send_signal(signal.SIGKILL)
-                worker.communicate()
-                done += 1
-                seen |= finished(storage)
-                resumed_with.append(len(seen))
-                print(f"kill {done}: {len(seen)} trials finished so far", flush=True)
-                continue
+            if done < kills and searching(worker, storage, size_of(storage)):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.wait(timeout=moment.uniform(0, search_s / 4))
+            if done >= kills or worker.poll() is not None:
+                question.plan(worker)
+                break
+            worker.send_signal(signal.SIGKILL)
             worker.communicate()
-            break
+            done += 1
+            seen |= finished(storage)
+            resumed_with[-1].append(len(seen))
+            print(f"kill {done}: {len(seen)} trials finished so far", flush=True)
         studies.append(checked(storage, seen, question))
     totals = {what: sum(study[what] for study in studies) for what in studies[0]}
     return {"kills": done, "studies": len(studies), "resumed_with": resumed_with, **totals}
@@ -194,12 +210,15 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="storage-proofs-") as name:
         folder = Path(name)
         question.plan(question.worker(str(folder / "warm.log")))  # traces once
+        undisturbed = str(folder / "undisturbed.log")
+        worker = question.worker(undisturbed)
+        assert searching(worker, undisturbed, 0), "a worker ended before it searched"
         started = time.monotonic()
-        question.plan(question.worker(str(folder / "undisturbed.log")))
-        undisturbed_s = time.monotonic() - started
+        question.plan(worker)
+        search_s = time.monotonic() - started
         rows = [
             {"what": "killed and resumed, journal"}
-            | killed(question, given.kills, undisturbed_s, folder, given.seed),
+            | killed(question, given.kills, search_s, folder, given.seed),
             {"what": f"{given.workers} workers, journal"}
             | shared(question, str(folder / "shared.log"), given.workers),
         ]
@@ -214,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
         notes += [
             f"{row['what']}: trials by worker {row['by_worker']}." for row in rows if "by_worker" in row
         ]
-        notes.append(f"Trials finished before each kill of a study: {rows[0]['resumed_with']}.")
+        notes.append(f"Trials that were finished at each kill, study by study: {rows[0]['resumed_with']}.")
         write(rows, notes, question, given.out)
     for row in rows:
         print(row)
