@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench.calibration import calibrate
     from workbench.cost import Cost
     from workbench.devices import Device
+    from workbench.measurement import measure
     from workbench.models import Workload
     from workbench.profiles import Profile
     from workbench.questions import fit
@@ -39,6 +40,7 @@ __all__ = [
     "estimate",
     "explain",
     "fit",
+    "measure",
     "plan",
 ]
 
@@ -55,6 +57,7 @@ _HOME = {
     "estimate": "workbench._estimate",
     "explain": "workbench._explain",
     "fit": "workbench.questions",
+    "measure": "workbench.measurement",
     "plan": "workbench._plan",
 }
 

@@ -22,6 +22,7 @@ PUBLIC = [
     "estimate",
     "explain",
     "fit",
+    "measure",
     "plan",
 ]
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from workbench.measurement._clips import CLIP, keep, same
 from workbench.measurement._job import Job, Take
 from workbench.measurement._measurement import Measurement
 from workbench.measurement._progress import AbstractProgress
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from diffusers import DiffusionPipeline
 
-JOB, EVENTS, CLIP = "job.json", "events.jsonl", "clip.npy"
+JOB, EVENTS = "job.json", "events.jsonl"
 """Names of the files in the folder."""
 
 _LOOKS_EVERY_S: Final = 1.0
@@ -105,17 +106,18 @@ def _work(job: Mapping[str, Any], folder: Path, events: Events) -> None:
         started = time.perf_counter()
         settled = settle(job)
         pipe = open_pipeline(job["model"], settled.spec)
-        _check_same(job["fingerprint"], pipe)
+        check_same(job["fingerprint"], pipe)
         handle = applied(settled, pipe)
         load_s = time.perf_counter() - started
     events.say("opened", load_s=load_s, report=list(handle.report))
 
     def ran(measured: Measurement, warmup_s: float, clip: np.ndarray[Any, Any] | None) -> None:
-        is_first = clip is not None and not (folder / CLIP).exists()
-        if is_first:
-            _keep(clip, folder)
-        same = None if clip is None or is_first else _same(clip, folder)
-        events.say("run", run=measured.to_json(), warmup_s=warmup_s, same_clip=same)
+        is_same = True
+        if clip is not None and (folder / CLIP).exists():
+            is_same = same(clip, folder)
+        elif clip is not None:
+            keep(clip, folder)
+        events.say("run", run=measured.to_json(), warmup_s=warmup_s, same_clip=is_same)
 
     tensors, said = perform(
         pipe,
@@ -161,22 +163,7 @@ def take_of(job: Mapping[str, Any], folder: Path) -> Take:
     )
 
 
-def _keep(clip: Any, folder: Path) -> None:
-    import numpy as np
-
-    from workbench._files import replacing
-
-    with replacing(folder / CLIP) as temporary:
-        np.save(temporary, clip)
-
-
-def _same(clip: Any, folder: Path) -> bool:
-    import numpy as np
-
-    return bool(np.array_equal(clip, np.load(folder / CLIP)))
-
-
-def _check_same(fingerprint: str, pipe: DiffusionPipeline) -> None:
+def check_same(fingerprint: str, pipe: DiffusionPipeline) -> None:
     """Makes sure that the pipeline that was loaded is the one that the caller has in memory, where that was asked."""
     from workbench._errors import InputError
     from workbench.measurement._fingerprint import fingerprint_of

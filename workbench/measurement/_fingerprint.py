@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,8 @@ _VALUES: Final = 16
 
 
 def fingerprint_of(pipe: DiffusionPipeline) -> str:
-    """A text that equal pipelines share: classes and configurations of the components, names, shapes, dtypes and samples of the weights.
+    """A text that equal pipelines share: classes and configurations of the components, names, shapes, dtypes and samples of the weights,
+    switches such as tiling, processors of attention, and hooks.
 
     Where the weights lie does not matter. Samples are of the values as stored, so quantised weights differ from plain ones.
     """
@@ -32,6 +34,7 @@ def fingerprint_of(pipe: DiffusionPipeline) -> str:
             for key, tensor in tensors.items():
                 digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
                 digest.update(_sample(tensor))
+            digest.update(json.dumps(_switches(part), sort_keys=True).encode())
         elif hasattr(part, "config"):
             digest.update(_plain(part.config).encode())
     return digest.hexdigest()
@@ -48,6 +51,32 @@ def _sample(tensor: Any) -> bytes:
     at = torch.arange(count) * (plain.numel() - 1) // max(1, count - 1)
     flat = plain.detach().reshape(-1) if plain.is_contiguous() else plain.detach().contiguous().reshape(-1)
     return bytes(flat[at.to(flat.device)].double().cpu().numpy().tobytes())
+
+
+def _switches(part: Any) -> list[Any]:
+    """What was switched on a component after it was loaded: plain attributes, processors, hooks, replaced forwards."""
+    found = []
+    for name, module in part.named_modules():
+        processor = getattr(module, "processor", None)
+        found.append(
+            [
+                name,
+                _plain_values(module, lambda key: not key.startswith("_") and key != "name_or_path"),
+                type(processor).__name__,
+                {} if processor is None else _plain_values(processor, lambda key: True),
+                "forward" in vars(module),
+                len(module._forward_hooks) + len(module._forward_pre_hooks),
+            ]
+        )
+    return found
+
+
+def _plain_values(thing: Any, is_wanted: Callable[[str], bool]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in getattr(thing, "__dict__", {}).items()
+        if is_wanted(key) and isinstance(value, (bool, int, float, str, type(None)))
+    }
 
 
 def _plain(config: Any) -> str:

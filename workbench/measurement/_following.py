@@ -6,17 +6,16 @@ Touches the disk and the clock.
 from __future__ import annotations
 
 import json
-import secrets
 import signal
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from workbench._units import format_seconds
 from workbench.measurement._child import EVENTS
-from workbench.measurement._performing import COUNTING, RUN, WARM_UP
+from workbench.measurement._performing import RUN, WARM_UP
+from workbench.measurement._rows import ANOTHER_CLIP, bare_row, with_tensors
 
 STARTING, LOADING = "starting", "loading"
 
@@ -90,15 +89,8 @@ class Following:
     def _counted(self, event: Mapping[str, Any]) -> dict[str, Any] | None:
         if not self.runs or self.runs[-1]["status"] != "ok":
             return None
-        run, tensors = self.runs[-1], event["tensors"]
-        run["report"] = [*run["report"], *event["report"]]
-        measured = run["measured"]
-        if tensors:
-            measured["memory"]["tensors_peak_bytes"] = max(tensors.values())
-        for stage in measured["stages"]:
-            if stage["name"] in tensors:
-                stage["memory"]["tensors_peak_bytes"] = tensors[stage["name"]]
-        return run
+        self.runs[-1] = with_tensors(self.runs[-1], event["tensors"], event["report"])
+        return self.runs[-1]
 
     @property
     def phase(self) -> str:
@@ -109,13 +101,10 @@ class Following:
         """Seconds until the last call is done: from the calls that are, else from the steps that are, else from the prediction."""
         done = [run["measured"]["total_s"] for run in self.runs if run["status"] == "ok"]
         one = done[-1] if done else self._from_steps() or expected_s
-        if one is None or self.kind == COUNTING:
+        if one is None or self.kind not in (WARM_UP, RUN):  # nobody can say how long a disk takes
             return None
-        calls = warmup + repeats - (self.number - 1 if self.kind == WARM_UP else 0)
-        if self.kind == RUN:
-            calls = repeats - self.number + 1
-        spent = time.time() - self.since if self.kind in (WARM_UP, RUN) else 0.0
-        return max(0.0, one - spent) + (calls - 1) * one
+        calls = repeats - self.number + 1 + (warmup if self.kind == WARM_UP else 0)
+        return max(0.0, one - (time.time() - self.since)) + (calls - 1) * one
 
     def _from_steps(self) -> float | None:
         """A call's seconds by the pace of its steps; None before the second step, for the first one is often slow."""
@@ -129,21 +118,17 @@ class Following:
         """The JSON of a run that its process could not report itself, in the form of a measurement's."""
         now = time.time()
         in_call = self.kind in (WARM_UP, RUN)
-        began = datetime.fromtimestamp(self.since if in_call else started_at, UTC)
-        return {
-            "id": f"{began:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
-            "status": status,
-            "error": error,
-            "created_at": began.isoformat(timespec="seconds"),
-            "measured": {
-                "total_s": now - self.since if in_call else 0.0,
-                "load_s": self.load_s,
-                "stages": self._stages(now) if in_call else [],
-                "memory": {"rss_peak_bytes": rss_peak_bytes} if rss_peak_bytes else {},
-            },
-            "report": self.report,
-            **self.environment,
-        }
+        return bare_row(
+            status,
+            error,
+            began=self.since if in_call else started_at,
+            environment=self.environment,
+            total_s=now - self.since if in_call else 0.0,
+            load_s=self.load_s,
+            stages=self._stages(now) if in_call else (),
+            rss_peak_bytes=rss_peak_bytes,
+            report=self.report,
+        )
 
     def _stages(self, now: float) -> list[dict[str, Any]]:
         seconds: dict[str, float] = {}
@@ -170,8 +155,8 @@ class Following:
 def _whole_run(event: Mapping[str, Any]) -> dict[str, Any]:
     run: dict[str, Any] = dict(event["run"])
     run["harness"] = {"warmup_s": event["warmup_s"]}
-    if event["same_clip"] is False:
-        run["report"] = [*run["report"], "this call gave another clip than the first one with the same seed"]
+    if not event["same_clip"]:
+        run["report"] = [*run["report"], ANOTHER_CLIP]
     return run
 
 

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any, Final
 from workbench._errors import InputError
 from workbench._files import replacing
 from workbench.cost.allocator import ENVIRONMENT_VARIABLE
-from workbench.measurement._child import CLIP, JOB, NOT_THE_SAME, settle, take_of
+from workbench.measurement._child import EVENTS, JOB, NOT_THE_SAME, settle, take_of
+from workbench.measurement._clips import CLIP, read
 from workbench.measurement._following import Following, end_in_words, over_limit
-from workbench.measurement._performing import Calls
+from workbench.measurement._performing import COUNTING, Calls
 from workbench.measurement._pipelines import default_prompt
+from workbench.measurement._rows import with_tensors, with_what_was_asked
 from workbench.measurement._watch import AbstractWatch, NoWatch, Seen
 from workbench.techniques import Settings
 
@@ -164,12 +166,9 @@ class FreshResult:
         Raises:
             InputError: there is none.
         """
-        import numpy as np
-
         if self.clip is None:
             raise InputError(f"there is no clip: the run ended as {self.status} ({self.error})")
-        loaded: np.ndarray[Any, Any] = np.load(self.clip)
-        return loaded
+        return read(self.clip)
 
     def record(self) -> xarray.Dataset:
         """One row per run, as `records/schema.md` has it."""
@@ -204,7 +203,7 @@ def run_fresh(
     told = job.to_json()
     workload = settle(told).workload.to_json()
     take_of(told, folder)
-    for name in (JOB, CLIP, "events.jsonl", LOG):
+    for name in (JOB, CLIP, EVENTS, LOG):
         (folder / name).unlink(missing_ok=True)
     with replacing(folder / JOB) as temporary:
         temporary.write_text(json.dumps({**told, "parent": os.getpid()}), encoding="utf-8")
@@ -259,7 +258,8 @@ class _Watching:
             if limit_s is not None and time.time() - following.since > limit_s and not following.finished:
                 process.kill()
                 process.wait()
-                following.read()
+                for run in following.read():  # what came in the last moment
+                    self._tell(run)
                 return "timed_out", f"{over_limit(limit_s)}, {following.where()}"
             self._watch.saw(self._seen(process.pid))
             time.sleep(_LOOKS_EVERY_S)
@@ -269,40 +269,26 @@ class _Watching:
         following, runs = self.following, self.following.runs
         if following.failed is not None:
             status, error = following.failed["status"], following.failed["error"]
-        counting = following.kind == "counting tensors" and runs
+        counting = following.kind == COUNTING and runs
         if status and counting:  # every call went well: what was lost is a count
-            runs[-1]["report"] = [*runs[-1]["report"], f"live tensors were not counted: {error}"]
+            runs[-1] = with_tensors(runs[-1], {}, [f"live tensors were not counted: {error}"])
             self._tell(runs[-1])
         elif status or not runs:
             # a process that says it is finished without a run and without an error would be a mistake of ours
             row = following.row(
                 status or "failed", error or "the process made no run", self.rss_peak_bytes, self._started
             )
+            row["report"] = [*self._job.notes, *row["report"]]
             runs.append(row)
             self._tell(row)
-        return tuple(self._with_what_was_asked(run) for run in runs)
+        return tuple(self._asked(run) for run in runs)
 
     def _tell(self, run: Mapping[str, Any]) -> None:
         if self._ran is not None:
-            self._ran(self._with_what_was_asked(run))
+            self._ran(self._asked(run))
 
-    def _with_what_was_asked(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        job = self._job
-        asked = {
-            "workload": {**self._workload, **(run.get("workload") or {})},
-            "settings": job.settings,
-            "profile": job.profile,
-            "prompt": job.prompt,
-            "seed": job.seed,
-            "predicted": job.predicted,
-        }
-        harness = {
-            "process": "fresh",
-            "warmup_calls": job.warmup,
-            "limit_s": job.limit_s,
-            **run.get("harness", {}),
-        }
-        return {**run, **asked, "harness": harness}
+    def _asked(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        return with_what_was_asked(run, self._job, self._workload, process="fresh")
 
     def _seen(self, pid: int) -> Seen:
         following = self.following

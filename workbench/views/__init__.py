@@ -1,4 +1,4 @@
-"""Figures of plans and costs, and tables of costs and runs for a notebook.
+"""Figures of plans, costs and measurements, and tables of costs and runs for a notebook.
 
 Each figure is `_info(data)`, which is pure, then `_figure(info)`, which only draws. plotly is imported when the first one is asked for.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench.views._compare import plot_compare
     from workbench.views._fit import plot_fit
     from workbench.views._front import plot_front
+    from workbench.views._measurements import plot_measured
     from workbench.views._memory import plot_memory
     from workbench.views._shadow_prices import plot_shadow_prices
     from workbench.views._show import show
@@ -26,6 +27,7 @@ __all__ = [
     "plot_compare",
     "plot_fit",
     "plot_front",
+    "plot_measured",
     "plot_memory",
     "plot_shadow_prices",
     "plot_time",
@@ -39,6 +41,7 @@ _HOME = {
     "plot_compare": "workbench.views._compare",
     "plot_fit": "workbench.views._fit",
     "plot_front": "workbench.views._front",
+    "plot_measured": "workbench.views._measurements",
     "plot_memory": "workbench.views._memory",
     "plot_shadow_prices": "workbench.views._shadow_prices",
     "plot_time": "workbench.views._time",
