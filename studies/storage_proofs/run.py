@@ -3,10 +3,10 @@
     python studies/storage_proofs/run.py
     python studies/storage_proofs/run.py --kills 20 --trials 200
 
-Every worker is the command line in a fresh process, `workbench plan --storage ...`. First, SIGKILL after a random share of the
-time that an undisturbed worker searches, again and again, each time resumed on the same journal; a study that gets finished is checked and
-a new one begun, until there were as many kills as asked for. Then four workers at once on one journal, and on one PostgreSQL database where a server is
-installed. The table is written when all is done; an empty trace cache is warmed first.
+Every worker is the command line in a fresh process, `workbench plan --storage ...`. First, SIGKILL after a random share of the time that an
+undisturbed worker searches, again and again, each time resumed on the same journal; a study that gets finished is checked and a new one
+begun, until there were as many kills as asked for. Then four workers at once on one journal, and on one PostgreSQL database where a server
+is installed. The table is written when all is done; an empty trace cache is warmed first.
 """
 
 from __future__ import annotations
@@ -113,17 +113,17 @@ def checked(storage: str, seen: Finished, question: Question) -> dict[str, Any]:
     return counts
 
 
-def size_of(storage: str) -> int:
-    """Bytes of a journal; 0 if it is not there yet."""
-    return Path(storage).stat().st_size if Path(storage).exists() else 0
+def signed(storage: str) -> int:
+    """How often a worker has signed a journal."""
+    return Path(storage).read_bytes().count(b'"worker:') if Path(storage).exists() else 0
 
 
 def searching(worker: subprocess.Popen[str], storage: str, before: int) -> bool:
-    """Waits until a worker has signed up in the journal; False if it ended before."""
+    """Waits until a worker has signed up in the journal, after starting and pricing; False if it ended before."""
     while worker.poll() is None:
-        if size_of(storage) > before:
+        if signed(storage) > before:
             return True
-        time.sleep(0.002)
+        time.sleep(0.01)
     return False
 
 
@@ -136,7 +136,7 @@ def killed(question: Question, kills: int, search_s: float, folder: Path, seed: 
         resumed_with.append([])
         while True:
             worker = question.worker(storage)
-            if done < kills and searching(worker, storage, size_of(storage)):
+            if done < kills and searching(worker, storage, signed(storage)):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(timeout=moment.uniform(0, search_s / 4))
             if done >= kills or worker.poll() is not None:

@@ -8,9 +8,12 @@ killed is gone on with by the same call, and several may work on one folder.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,17 +24,19 @@ from typing import TYPE_CHECKING, Any, Final
 from workbench._errors import InputError, SettingsError
 from workbench._estimate import Predictor
 from workbench._plan import Limits, check_counts, pricing, searched
+from workbench._units import format_seconds
 from workbench.devices import Device, resolve
-from workbench.measurement._pipelines import default_model, spec_of
 from workbench.measurement._run import machine
+from workbench.measurement._sources import AbstractSource, source_of
 from workbench.measurement._tuned import Tried, Tuned, worth_a_run
 from workbench.measurement._watch import AbstractWatch, NoWatch
-from workbench.measurement.fresh import FreshJob, run_fresh
+from workbench.measurement.fresh import FreshJob
 from workbench.models import Workload
 from workbench.records import load, save
 from workbench.search import Candidate, Plan
 from workbench.search._storage import opened, study_name
-from workbench.search._workers import search
+from workbench.search._words import describe_settings
+from workbench.search._workers import FIRST, ITEM, point_text, search
 from workbench.search.pins import Pins
 from workbench.techniques import Settings
 
@@ -76,8 +81,9 @@ def tune(
     """Searches settings by prediction, then by running them on this machine.
 
     Args:
-        model: `"miniature"`, `"tiny"` or a folder that `save_pretrained` wrote; every run loads it anew. None means the miniature, or
-            `"tiny"` where its weights are not in the package.
+        model: `"miniature"`, `"tiny"`, a folder that `save_pretrained` wrote, or a pipeline in memory, which is loaded anew from where it
+            came from, or else measured in this process, as `measure` does. None means the miniature, or `"tiny"` where its weights
+            are not in the package.
         vram_gb: GiB that a run may take of the GPU, of the machine's memory where there is none; None means all.
         budget: seconds; no run is begun after them, one that is being run is finished.
         runs: no more runs than this in this session; None means as many as the budget allows.
@@ -101,11 +107,10 @@ def tune(
     limits = Limits.checked(max_seconds=max_seconds, min_quality=min_quality)
     check_counts(trials, seed)
     _check_budget(budget, runs)
-    name = _name_of(model)
-    spec = spec_of(name)
+    source = source_of(model, None)
     size = {"frames": frames, "height": height, "width": width, "steps": steps, "guidance": guidance}
     workload = Workload.for_model(
-        spec,
+        source.spec,
         **{key: value for key, value in size.items() if value is not None},  # type: ignore[arg-type]
     )
     device = _device(vram_gb, ram_gb)
@@ -113,7 +118,8 @@ def tune(
     barred = (*forbid, "offload") if device.architecture == "cpu" else tuple(forbid)
     pins = Pins.of(pin, barred, max_caution)
     job = FreshJob(
-        model=str(name),
+        model=source.name,
+        dtypes=source.dtypes,
         workload=workload.to_json(),
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -130,10 +136,11 @@ def tune(
     tuning = _Tuning(
         plan=plan,
         pool=_pool(plan, predictor, device, limits, pins),
+        source=source,
         job=job,
         folder=folder,
         storage=storage or str(folder / JOURNAL),
-        study_id=_study_id(plan, job),
+        study_id=_study_id(plan, job, source.fingerprint),
         watch=NoWatch() if watch is None else watch,
         until=started + budget,
         runs=runs,
@@ -149,6 +156,7 @@ class _Tuning:
         *,
         plan: Plan,
         pool: Sequence[_Priced],
+        source: AbstractSource,
         job: FreshJob,
         folder: Path,
         storage: str,
@@ -159,11 +167,10 @@ class _Tuning:
     ) -> None:
         import optuna
 
-        self.plan, self.job, self.watch = plan, job, watch
+        self.plan, self.source, self.job, self.watch = plan, source, job, watch
         self.storage, self.folder, self.until, self.runs = storage, folder, until, runs
-        self._pool = {_key(priced.point): priced for priced in pool}
+        self._pool = {point_text(priced.point): priced for priced in pool}
         self._ran = 0
-        self._names = sorted({name for priced in pool for name in priced.distributions})
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
             directions=["minimize", "minimize"],
@@ -228,9 +235,8 @@ class _Tuning:
 
     def _objective(self, trial: optuna.Trial) -> tuple[float, float]:
         """Measured seconds and caution of one trial; both constraints are set on every path."""
-        fixed = trial.system_attrs["fixed_params"]
-        priced = self._pool[_key(fixed)]
-        for name in fixed:
+        priced = self._pool[trial.user_attrs[ITEM].removeprefix(FIRST)]
+        for name in priced.point:
             trial.suggest_categorical(name, priced.distributions[name].choices)
         tried = self._run(priced.candidate)
         trial.set_constraint("memory_gib", tried.over_gib)
@@ -245,8 +251,6 @@ class _Tuning:
 
     def _run(self, candidate: Candidate) -> Tried:
         """Runs a configuration, unless its record is there already: of a session that was killed before it could tell the study."""
-        import dataclasses
-
         cost = candidate.cost
         job = dataclasses.replace(
             self.job,
@@ -260,11 +264,15 @@ class _Tuning:
         record = self.folder / "records" / f"{name}.nc"
         if not record.exists():
             self._ran += 1
-            result = run_fresh(job, self.folder / "runs" / name, watch=self.watch)
+            title = describe_settings(candidate.settings.to_json())
+            result = self.source.run(
+                job, self.folder / "runs" / name, watch=self.watch, title=title, ran=lambda run: None
+            )
             save(result.record(), record)
             if result.clip is not None:
                 result.clip.unlink()  # as large as all its pixels; the record has what was measured
-            self.watch.said(f"{result.status}: {candidate.settings.canonical()}")
+            took = "" if result.total_s is None else f" {format_seconds(result.total_s)},"
+            self.watch.said(f"{title}:{took} {result.status.replace('_', ' ')}")
         return self._tried(candidate, record)
 
     def tried(self) -> tuple[Tried, ...]:
@@ -314,7 +322,9 @@ def _pool(
 ) -> tuple[_Priced, ...]:
     """Every configuration of the plan's study that may be used, each once."""
     price = pricing(predictor, device, pins)
-    known = {c.settings.canonical(): c for c in (*plan.front, *([plan.nearest_miss] if plan.nearest_miss else []))}
+    known = {
+        c.settings.canonical(): c for c in (*plan.front, *([plan.nearest_miss] if plan.nearest_miss else []))
+    }
     found: dict[str, _Priced] = {}
     for trial in plan.study.get_trials(deepcopy=False):
         text = trial.user_attrs.get("settings")
@@ -353,7 +363,7 @@ def _device(vram_gb: float | None, ram_gb: float | None) -> Device:
     Raises:
         InputError: it has a GPU that the catalogue does not know, or less memory than asked for.
     """
-    here = machine()
+    here = _here()
     if here is None:
         raise InputError(
             "the catalogue does not know this machine's GPU, so nothing can be predicted for it: workbench devices lists those it knows"
@@ -361,22 +371,27 @@ def _device(vram_gb: float | None, ram_gb: float | None) -> Device:
     return resolve(here, vram_gb=vram_gb, ram_gb=ram_gb)
 
 
+def _here() -> Device | None:
+    """What runs on this machine. A process that looks at a GPU keeps a context on it, which would be missing in every run: so another
+    process looks."""
+    import torch
+
+    if not torch.cuda.is_available() or torch.cuda.is_initialized():
+        return machine()
+    code = (
+        "import json; from workbench.measurement._run import machine; d = machine(); "
+        "print(json.dumps(d and d.to_json()))"
+    )
+    looked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = json.loads(looked.stdout.splitlines()[-1])
+    return None if found is None else Device.from_json(found)
+
+
 def _for_pytorch(device: Device) -> float | None:
     """GiB that PyTorch may reserve of a capped GPU: what context and desktop take comes on top."""
     if device.architecture == "cpu":
         return None
     return max(device.memory_bytes - device.context_bytes - device.desktop_bytes, 1) / 2**30
-
-
-def _name_of(model: str | Path | DiffusionPipeline | None) -> str | Path:
-    if model is None:
-        return default_model()
-    if isinstance(model, (str, Path)):
-        return model
-    raise InputError(
-        "tune runs every configuration in a process of its own, which cannot see a pipeline in this one's memory: "
-        "save it with pipe.save_pretrained(folder) and pass the folder"
-    )
 
 
 def _check_budget(budget: float, runs: int | None) -> None:
@@ -387,15 +402,12 @@ def _check_budget(budget: float, runs: int | None) -> None:
         raise InputError(f"runs must be a whole number of at least 1, got {runs!r}")
 
 
-def _study_id(plan: Plan, job: FreshJob) -> str:
+def _study_id(plan: Plan, job: FreshJob, fingerprint: str) -> str:
     """The study of one question, as it is measured here: other prompts or repetitions are other measurements."""
     told = {key: value for key, value in job.to_json().items() if key not in ("settings", "notes")}
+    told["weights"] = fingerprint
     digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:8]
     return f"{study_name(VERSION, plan.workload, plan.device, plan.pins)}-{digest}"
-
-
-def _key(point: Mapping[str, Any]) -> str:
-    return json.dumps(dict(point), sort_keys=True)
 
 
 def _no_sampler(seed: int) -> optuna.samplers.BaseSampler:

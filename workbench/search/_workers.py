@@ -31,7 +31,10 @@ Objective = Callable[["optuna.Trial"], Sequence[float]]
 HEARTBEAT_S: Final = 20.0
 GRACE_S: Final = 120.0
 """A worker on another machine that was not heard of for so long is gone. Clocks of machines must agree to well below this."""
-_ITEM, _WORKER = "item", "worker"
+ITEM: Final = "item"
+"""What a trial stands for, as its attribute says: FIRST and a point's text, or `trial 7`."""
+FIRST: Final = "first "
+_WORKER: Final = "worker"
 _LONGEST_WAIT_S: Final = 1.0
 
 
@@ -60,7 +63,7 @@ def search(
     """
     if storage is None:
         return _search_alone(study, objective, first, trials)
-    items = {f"first {json.dumps(dict(point), sort_keys=True)}": dict(point) for point in first}
+    items = {f"{FIRST}{point_text(point)}": dict(point) for point in first}
     items |= {f"trial {k}": {} for k in range(trials)}
     with _registered(study, storage) as (worker, number):
         study.sampler = sampler((seed + number * 1_000_003) % 2**32)
@@ -79,6 +82,11 @@ def search(
                 return
 
 
+def point_text(point: Mapping[str, Any]) -> str:
+    """A point as text: equal points are equal text."""
+    return json.dumps(dict(point), sort_keys=True)
+
+
 def _search_alone(
     study: optuna.Study, objective: Objective, first: Iterable[Mapping[str, Any]], trials: int
 ) -> None:
@@ -93,7 +101,7 @@ def _one(study: optuna.Study, objective: Objective, worker: str) -> None:
     import optuna
 
     trial = study.ask()
-    if _ITEM not in trial.user_attrs:  # another worker took the last one between our look and our asking
+    if ITEM not in trial.user_attrs:  # another worker took the last one between our look and our asking
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
     # A worker that was stopped for long enough may have been taken for gone: then another does its trial, and this one's is finished.
@@ -124,7 +132,7 @@ def _unfinished(study: optuna.Study, items: Mapping[str, Any]) -> bool:
     """Whether an item is being run."""
     from optuna.trial import TrialState
 
-    return any(trial.user_attrs.get(_ITEM) in items for trial in _trials(study, TrialState.RUNNING))
+    return any(trial.user_attrs.get(ITEM) in items for trial in _trials(study, TrialState.RUNNING))
 
 
 def _settle(study: optuna.Study, storage: str, worker: str, items: Mapping[str, dict[str, Any]]) -> bool:
@@ -142,10 +150,10 @@ def _settle(study: optuna.Study, storage: str, worker: str, items: Mapping[str, 
                 with contextlib.suppress(UpdateFinishedTrialError):
                     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         there = _trials(study, TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
-        standing = {trial.user_attrs.get(_ITEM) for trial in there}
+        standing = {trial.user_attrs.get(ITEM) for trial in there}
         missing = [item for item in items if item not in standing]
         for item in missing:
-            study.enqueue_trial(items[item], user_attrs={_ITEM: item})
+            study.enqueue_trial(items[item], user_attrs={ITEM: item})
     return bool(missing)
 
 
