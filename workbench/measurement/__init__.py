@@ -20,6 +20,9 @@ from workbench.measurement._progress import NoProgress as NoProgress
 from workbench.measurement._progress import RichProgress as RichProgress
 from workbench.measurement._run import run_once as run_once
 from workbench.measurement._summary import Measured as Measured
+from workbench.measurement._tune import tune as tune
+from workbench.measurement._tuned import Tried as Tried
+from workbench.measurement._tuned import Tuned as Tuned
 from workbench.measurement._video import write_mp4 as write_mp4
 from workbench.measurement._watch import AbstractWatch as AbstractWatch
 from workbench.measurement._watch import LineWatch as LineWatch

@@ -8,9 +8,7 @@ A configuration is never priced twice.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,8 @@ from workbench.cost import Cost
 from workbench.cost.price import required_vram_bytes
 from workbench.devices import Device
 from workbench.search._result import Candidate
+from workbench.search._storage import opened, study_name
+from workbench.search._workers import search
 from workbench.search.caution import TOLERATED
 from workbench.search.space import SAVE_AROUND_THE_VAE, VAE_STAGES, VERSION, Point, Space
 from workbench.techniques import Settings
@@ -118,8 +118,8 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
     study = optuna.create_study(
         directions=["minimize", "minimize"],
         sampler=_sampler(seed),
-        storage=_storage(storage),
-        study_name=_study_name(space, device),
+        storage=None if storage is None else opened(storage),
+        study_name=study_name(VERSION, space.workload, device, space.pins),
         load_if_exists=storage is not None,
     )
     with _without_experimental_warnings():
@@ -137,19 +137,19 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
         for steps in space.dimensions["steps"]
         for candidate in chosen
     ]
-    for point in first:
-        study.enqueue_trial(point, skip_if_exists=True)
-    study.optimize(lambda trial: _objective(trial, evaluated), n_trials=len(first) + trials)
+    search(
+        study,
+        lambda trial: _objective(trial, evaluated),
+        storage=storage,
+        first=first,
+        trials=trials,
+        sampler=_sampler,
+        seed=seed,
+    )
+    if storage is not None:  # what earlier sessions and other workers found
+        for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+            evaluated.at(trial.params)
     return study
-
-
-def _study_name(space: Space, device: Device) -> str:
-    """One study per model, card, cap, and what is pinned and forbidden: Optuna refuses a study whose choices differ."""
-    name = f"{VERSION}-{space.workload.model}-{device.name}-{device.memory_bytes}"
-    if not space.pins:
-        return name
-    pins = json.dumps(space.pins.to_json(), sort_keys=True)
-    return f"{name}-{hashlib.sha256(pins.encode()).hexdigest()[:12]}"
 
 
 def _objective(trial: optuna.Trial, evaluated: Evaluated) -> tuple[float, float]:
@@ -183,16 +183,6 @@ def _sampler(seed: int) -> optuna.samplers.BaseSampler:
 
     with _without_experimental_warnings():
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-
-
-def _storage(storage: str | None) -> optuna.storages.BaseStorage | str | None:
-    """In memory, a database URL, or a journal file: the one file format that several processes may write."""
-    if storage is None or "://" in storage:
-        return storage
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return JournalStorage(JournalFileBackend(storage))
 
 
 def _seeds(candidates: list[Candidate]) -> list[Candidate]:
