@@ -1,0 +1,76 @@
+"""Outlines say what full prices say, to the last bit, and take far less."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from workbench._errors import SettingsError
+from workbench._estimate import Predictor
+from workbench.devices import resolve
+from workbench.models import Workload
+from workbench.search._outlines import Outlines
+from workbench.search.space import Space
+
+SMALL = {
+    "tiny": {},
+    "ltx-video": {"frames": 9, "height": 64, "width": 64, "steps": 4},
+    "wan2.2-t2v-a14b": {"frames": 5, "height": 64, "width": 64, "steps": 4},
+}
+"""Models and workloads that are traced in seconds: weights small and large, one denoiser and two."""
+DEVICES = [resolve("rtx-4090", vram_gb=1.15), resolve(None, vram_gb=12, ram_gb=24), resolve("h200")]
+
+
+def settings_of(predictor, device):
+    """With every way of offloading, each choice of every other dimension; of large models without what takes long to trace."""
+    space = Space.of(predictor.spec, predictor.workload, device, blocks=predictor.num_blocks())
+    placing = ("offload", "unit", "stream", "resident", "disk")
+    plain = {name: choices[:1] for name, choices in space.dimensions.items() if name not in placing}
+    for placed in space.points(plain):
+        for name in plain if predictor.spec.name == "tiny" else ("tiles", "vae_dtype", "steps"):
+            for choice in space.dimensions[name]:
+                with contextlib.suppress(SettingsError):  # techniques that conflict
+                    yield space.settings_of(space.at(name, choice, placed))
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_seconds_host_ram_and_what_is_missing_are_those_of_the_full_price(model):
+    predictor = Predictor(Workload.for_model(model, **SMALL[model]))
+    seen = {"fits": 0, "misses": 0, "refused": 0}
+    for device in DEVICES:
+        outlines = Outlines(predictor, device)
+        for settings in dict.fromkeys(settings_of(predictor, device)):
+            try:
+                cost = predictor.cost(settings, device)
+            except SettingsError as error:
+                with pytest.raises(SettingsError) as caught:
+                    outlines.of(settings)
+                assert str(caught.value) == str(error)
+                seen["refused"] += 1
+                continue
+            outline = outlines.of(settings)
+            assert outline.total_s == cost.total_s, settings
+            assert outline.stage_s == {stage.name: stage.seconds for stage in cost.price.stages}
+            assert outline.host_ram_bytes == cost.host_ram_bytes, settings
+            assert outline.missing_bytes(device) == cost.missing_bytes, settings
+            if not cost.fits and cost.required_vram_bytes > device.memory_bytes:
+                assert max(outline.least_vram_bytes.values()) == cost.required_vram_bytes
+            seen["fits" if cost.fits else "misses"] += 1
+    assert min(seen["fits"], seen["misses"]) > 20, seen
+
+
+def test_stages_are_worked_out_once_for_all_settings_that_do_not_touch_them():
+    predictor = Predictor(Workload.for_model("tiny"))
+    device = resolve(None, vram_gb=12)
+    outlines = Outlines(predictor, device)
+    space = Space.of(predictor.spec, predictor.workload, device, blocks=predictor.num_blocks())
+    points = list(space.points({"steps": space.dimensions["steps"][:1]}))
+    for point in points:
+        try:
+            outlines.of(space.settings_of(point))
+        except SettingsError:
+            continue
+    stages = 3 * outlines.count
+    assert outlines.count > 1000
+    assert outlines._composer.num_stage_times < stages / 4, (outlines._composer.num_stage_times, stages)
