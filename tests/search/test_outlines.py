@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 
 import pytest
 
@@ -19,7 +20,6 @@ SMALL = {
     "wan2.2-t2v-a14b": {"frames": 5, "height": 64, "width": 64, "steps": 4},
 }
 """Models and workloads that are traced in seconds: weights small and large, one denoiser and two."""
-DEVICES = [resolve("rtx-4090", vram_gb=1.15), resolve(None, vram_gb=12, ram_gb=24), resolve("h200")]
 
 
 def settings_of(predictor, device):
@@ -34,30 +34,38 @@ def settings_of(predictor, device):
                     yield space.settings_of(space.at(name, choice, placed))
 
 
+def outlined(outlines, settings):
+    """The outline, or the sentence that refuses the settings."""
+    try:
+        return outlines.of(settings)
+    except SettingsError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("model", SMALL)
 def test_seconds_host_ram_and_what_is_missing_are_those_of_the_full_price(model):
     predictor = Predictor(Workload.for_model(model, **SMALL[model]))
-    seen = {"fits": 0, "misses": 0, "refused": 0}
-    for device in DEVICES:
-        outlines = Outlines(predictor, device)
-        for settings in dict.fromkeys(settings_of(predictor, device)):
+    card = resolve("rtx-4090", ram_gb=24)
+    every = list(dict.fromkeys(settings_of(predictor, card)))
+    found = (outlined(Outlines(predictor, card), settings) for settings in every)
+    middle = statistics.median(max(o.least_vram_bytes.values()) for o in found if not isinstance(o, str))
+    for device in (card, card.capped(memory_bytes=round(middle))):
+        outlines, seen = Outlines(predictor, device), {"fits": 0, "misses": 0}
+        for settings in every:
+            outline = outlined(outlines, settings)
             try:
                 cost = predictor.cost(settings, device)
             except SettingsError as error:
-                with pytest.raises(SettingsError) as caught:
-                    outlines.of(settings)
-                assert str(caught.value) == str(error)
-                seen["refused"] += 1
+                assert outline == str(error)
                 continue
-            outline = outlines.of(settings)
             assert outline.total_s == cost.total_s, settings
             assert outline.stage_s == {stage.name: stage.seconds for stage in cost.price.stages}
             assert outline.host_ram_bytes == cost.host_ram_bytes, settings
             assert outline.missing_bytes(device) == cost.missing_bytes, settings
-            if not cost.fits and cost.required_vram_bytes > device.memory_bytes:
+            if cost.required_vram_bytes > device.memory_bytes:
                 assert max(outline.least_vram_bytes.values()) == cost.required_vram_bytes
             seen["fits" if cost.fits else "misses"] += 1
-    assert min(seen["fits"], seen["misses"]) > 20, seen
+    assert min(seen.values()) > len(every) / 5, seen
 
 
 def test_stages_are_worked_out_once_for_all_settings_that_do_not_touch_them():
