@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench._errors import SettingsError
@@ -66,10 +66,19 @@ class Evaluated:
         return tuple(self._by_settings.values())
 
 
-def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage: str | None) -> optuna.Study:
+def run(
+    evaluated: Evaluated,
+    device: Device,
+    *,
+    trials: int,
+    seed: int,
+    storage: str | None,
+    first: Sequence[Composed] | None = None,
+) -> optuna.Study:
     """Runs the study; what was priced is in `evaluated`.
 
     Args:
+        first: what it begins with; None means what composition finds (`seeds`).
         trials: TPE trials beyond the seeds.
         storage: an Optuna storage URL or the path of a journal file; None keeps the study in memory.
     """
@@ -86,7 +95,7 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
     )
     with _without_experimental_warnings():
         study.set_metric_names(["seconds", "caution"])
-    first = seeds(evaluated.composition)
+    first = seeds(evaluated.composition) if first is None else first
     for composed in first:
         evaluated.of(composed)
         study.enqueue_trial(dict(composed.point), skip_if_exists=True)
