@@ -10,6 +10,7 @@ from workbench.devices import Device
 from workbench.models import ModelSpec, Workload
 from workbench.techniques._cache_kinds import KINDS as CACHES
 from workbench.techniques._kinds import KINDS
+from workbench.techniques._mag_ratios import MAG_RATIOS
 from workbench.techniques._together import together
 
 Choice = str | float | bool
@@ -61,7 +62,6 @@ SPARED_SHARES = (0.0, 0.25, 0.5)
 MORE_OVERLAP_SHARES = (0.125, 0.5)
 ATTENTIONS = ("native", "sage")
 """PyTorch chooses the best of its own kernels; SageAttention is not among them."""
-CACHE_KINDS = ("none", *CACHES)
 INTERVALS: Mapping[str, tuple[int, ...]] = {"taylorseer": (5, 3, 8), "pab": (2, 4)}
 """Of caches whose speed is a matter of how often they compute; diffusers' own first."""
 
@@ -150,9 +150,13 @@ def spared_patterns(share: float, blocks: int, order: Sequence[int] = ()) -> lis
     return [rf"(?:^|\.)\w*blocks\.(?:{numbers})\."] if chosen else []
 
 
-def is_spared(pattern: str, name: str) -> bool:
-    """Whether a pattern of `spared_patterns` is for a layer of this full name."""
-    return re.search(pattern, name) is not None
+def spared_blocks(pattern: str) -> int | None:
+    """How many blocks a pattern of `spared_patterns` is for; None if it is another pattern."""
+    found = _SPARED.fullmatch(pattern)
+    return None if found is None else found[1].count("|") + 1
+
+
+_SPARED = re.compile(r"\(\?:\^\|\\\.\)\\w\*blocks\\\.\(\?:([\d|]+)\)\\\.")
 
 
 def offloads(spec: ModelSpec) -> tuple[str, ...]:
@@ -170,6 +174,11 @@ def vae_dtypes(spec: ModelSpec) -> tuple[str, ...]:
     """The documented dtype, and bf16 beside a documented fp32."""
     documented = spec.component("vae").dtype
     return (documented, "bf16") if documented == "fp32" else (documented,)
+
+
+def caches(spec: ModelSpec) -> tuple[str, ...]:
+    """No cache, and every kind; one that goes by published ratios only where there are some of the model."""
+    return ("none", *(kind for kind in CACHES if kind != "magcache" or spec.name in MAG_RATIOS))
 
 
 def halves(spec: ModelSpec, device: Device) -> tuple[str, ...]:

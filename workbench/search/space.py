@@ -240,7 +240,7 @@ def _with_more(
         "overlap": (*can.OVERLAP_SHARES, *can.MORE_OVERLAP_SHARES),
         "cfg": ("own", "batched", "sequential"),
         "attention": can.ATTENTIONS,
-        "cache": can.CACHE_KINDS,
+        "cache": can.caches(spec),
         "taylorseer_interval": can.INTERVALS["taylorseer"],
         "pab_interval": can.INTERVALS["pab"],
         "fused": (0, 1),
