@@ -45,7 +45,7 @@ def outlined(outlines, settings):
 @pytest.mark.parametrize("model", SMALL)
 def test_seconds_host_ram_and_what_is_missing_are_those_of_the_full_price(model):
     predictor = Predictor(Workload.for_model(model, **SMALL[model]))
-    card = resolve("rtx-4090", ram_gb=24)
+    card = resolve("h200", ram_gb=128)
     every = list(dict.fromkeys(settings_of(predictor, card)))
     small = card
     for _ in range(3):  # a cap takes first of what nobody could use
@@ -69,7 +69,7 @@ def test_seconds_host_ram_and_what_is_missing_are_those_of_the_full_price(model)
             if cost.required_vram_bytes > device.memory_bytes:
                 assert max(outline.least_vram_bytes.values()) == cost.required_vram_bytes
             seen["fits" if cost.fits else "misses"] += 1
-    assert min(seen.values()) > len(every) / 5, seen
+    assert min(seen.values()) > len(every) / 10, seen
 
 
 def test_stages_are_worked_out_once_for_all_settings_that_do_not_touch_them():
