@@ -127,7 +127,7 @@ class Predictor:
         calls = {key: self.summary(settings, component, key, kernel) for key, component in log.keys().items()}
         weights = {name: self.weights(settings, name) for name in self.spec.component_names()}
         residency = settings.residency(self.spec)
-        compute = self._compute.setdefault(rates_of(device), ComputeCache(device))
+        compute = self.compute(device)
         frames = frames_ram_bytes(log.video, self.workload.batch, self.spec.pipeline_class)
         loaded = {name: self.loaded(settings, name) for name in weights}
         sequence = self._sequence(settings)
@@ -155,6 +155,15 @@ class Predictor:
 
     def _vae_class(self) -> str | None:
         return next((part.class_name for part in self.spec.components if part.name == "vae"), None)
+
+    def num_blocks(self) -> int:
+        """Blocks of the denoiser that group offloading finds, of two experts the most; 0 if there are none."""
+        plain = Settings()
+        return max((len(self.weights(plain, name).blocks) for name in self.spec.denoisers), default=0)
+
+    def compute(self, device: Device) -> ComputeCache:
+        """Compute times of calls at a device's rates, kept between prices."""
+        return self._compute.setdefault(rates_of(device), ComputeCache(device))
 
     def _sequence(self, settings: Settings) -> Sequences:
         options = settings.allocator_options()

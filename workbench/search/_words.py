@@ -15,6 +15,7 @@ from workbench.devices import names as device_names
 from workbench.models import Workload
 from workbench.models import get as get_model
 from workbench.models import names as model_names
+from workbench.search._choices import spared_blocks
 
 LIBRARY_DEFAULTS = "library defaults"
 """What empty settings are called: nothing is changed of what diffusers does by itself."""
@@ -255,10 +256,23 @@ def _quantized(value: object) -> str:
     more: Mapping[str, Any] = value if isinstance(value, Mapping) else {"kind": value}
     kind = str(more.get("kind"))
     layers = [f"{more['layers']} layers"] if "layers" in more else []
-    skip = [f"without {', '.join(more['skip'])}"] if more.get("skip") else []
+    skip = [f"without {', '.join(map(_skipped, more['skip']))}"] if more.get("skip") else []
     said = f" ({', '.join((*layers, *skip))})" if layers or skip else ""
     words = kind.replace("gguf_", "GGUF ").upper() if kind.startswith("gguf_") else _KINDS.get(kind, kind)
     return f"{words}{said}"
+
+
+def _skipped(pattern: str) -> str:
+    """`"4 blocks"` of a pattern that the search has made; another one as it is."""
+    blocks = spared_blocks(pattern)
+    return pattern if blocks is None else _plural(blocks, "block")
+
+
+def _cache(parameters: Mapping[str, Any]) -> str:
+    """`"taylorseer cache of 5 steps"`."""
+    words = f"{str(parameters.get('kind', '')).replace('_', ' ')} cache".strip()
+    of = "calls" if parameters.get("kind") == "pab" else "steps"
+    return f"{words} of {parameters['interval']} {of}" if "interval" in parameters else words
 
 
 def _temporal_chunks(parameters: Mapping[str, Any]) -> str:
@@ -302,6 +316,6 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "cfg": lambda parameters: f"{parameters.get('mode', 'batched')} guidance",
     "steps": lambda parameters: _plural(parameters["count"], "step") if "count" in parameters else "steps",
     "temporal_chunks": _temporal_chunks,
-    "cache": lambda parameters: f"{str(parameters.get('kind', '')).replace('_', ' ')} cache".strip(),
+    "cache": _cache,
     "compile": lambda parameters: f"compiled {parameters['mode']}" if parameters.get("mode") else "compiled",
 }
