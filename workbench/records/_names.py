@@ -19,7 +19,7 @@ class Variable:
 
     dims: tuple[str, ...]
     units: str
-    """`s`, `B` (bytes), `1` (a count) or "" for text and for numbers whose name says it."""
+    """`s`, `B` (bytes), `dB`, `1` (a count or a share) or "" for text and for numbers whose name says it."""
     text: bool = False
     """Whether it holds text; otherwise float64."""
     long_name: str
@@ -46,7 +46,23 @@ _MEMORY: Final = {
     "tensors_peak_bytes": "peak of live tensors beside the weights",
 }
 
+_QUALITY: Final = {
+    "psnr_db": ("dB", "PSNR to the un-optimised run"),
+    "ssim": ("1", "SSIM to the un-optimised run"),
+    "ms_ssim": ("1", "MS-SSIM to the un-optimised run"),
+    "vmaf": ("1", "VMAF against the un-optimised run"),
+    "lpips": ("1", "LPIPS to the un-optimised run"),
+    "variation": ("1", "mean change from frame to frame"),
+    "variation_difference": ("1", "the same less that of the un-optimised run"),
+    "temporal_error": ("1", "mean difference of the changes from frame to frame"),
+    "seam": ("1", "largest change between two frames beyond the un-optimised run's"),
+}
+
 VARIABLES: Final[Mapping[str, Variable]] = {
+    **{
+        name: Variable(dims=_TRIAL, units=units, long_name=meaning)
+        for name, (units, meaning) in _QUALITY.items()
+    },
     **_table(
         _TRIAL,
         "",
