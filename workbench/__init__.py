@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench.calibration import calibrate
     from workbench.cost import Cost
     from workbench.devices import Device
+    from workbench.measurement import sensitivity
     from workbench.models import Workload
     from workbench.profiles import Profile
     from workbench.questions import fit
@@ -40,6 +41,7 @@ __all__ = [
     "explain",
     "fit",
     "plan",
+    "sensitivity",
 ]
 
 # public name -> the module that defines it. No module is called like a public name: a submodule `plan`, once
@@ -56,6 +58,7 @@ _HOME = {
     "explain": "workbench._explain",
     "fit": "workbench.questions",
     "plan": "workbench._plan",
+    "sensitivity": "workbench.measurement",
 }
 
 

@@ -15,7 +15,7 @@ from cases import CURVE, EXACT, FIT, HELD_OUT, OTHER_SEED, REFERENCE, ROW
 from workbench.models import Workload
 from workbench.quality import Loss, QualityRecords, predicted, single_part
 from workbench.quality import Row as Measured
-from workbench.records._names import SCHEMA_VERSION, TYPE, VARIABLES
+from workbench.records._names import SCHEMA_VERSION, TYPE, VARIABLES, attributes
 from workbench.techniques import Settings
 
 PROVENANCE = "measured on the miniature"
@@ -223,10 +223,7 @@ def _number(value: Any) -> float:
 
 
 def _named(name: str) -> dict[str, str]:
-    known = VARIABLES.get(name)
-    if known is None:
-        return {"long_name": name.replace("_", " ")}
-    return {"long_name": known.long_name, **({"units": known.units} if known.units else {})}
+    return attributes(name) if name in VARIABLES else {"long_name": name.replace("_", " ")}
 
 
 def middle(row: Mapping[str, Any], name: str) -> float:

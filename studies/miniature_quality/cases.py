@@ -13,6 +13,7 @@ from typing import Any, Final
 from workbench._errors import SettingsError
 from workbench.miniature import world
 from workbench.models import Workload, get
+from workbench.quality import Sensitivity, pattern_of
 from workbench.techniques import Settings
 
 FIT, HELD_OUT, EXACT, CURVE, REFERENCE = "fit", "held out", "exact", "curve", "reference"
@@ -41,6 +42,8 @@ class Sizes:
     """Of the single settings that are not by default in every run, one in so many."""
     seed: int = 0
 
+
+MOST, LEAST = "most sensitive first", "least sensitive first"
 
 FULL: Final = Sizes()
 QUICK: Final = Sizes(kinds=("slow", "fast"), steps=6, combinations=8, every=3)
@@ -90,6 +93,8 @@ class Case:
     frames: int = FRAMES
     offset: int = 0
     """Added to the seeds; 0 but for clips that are to be unrelated."""
+    line: tuple[str, int] | None = None
+    """The curve of a figure that it belongs to and its place there, where the settings do not say so themselves."""
 
     @property
     def id(self) -> str:
@@ -103,7 +108,7 @@ class Case:
     @property
     def reference(self) -> Case:
         """The un-optimised run that it is compared with."""
-        return dataclasses.replace(self, use=REFERENCE, settings={}, offset=0)
+        return dataclasses.replace(self, use=REFERENCE, settings={}, offset=0, line=None)
 
     @property
     def together(self) -> bool:
@@ -202,6 +207,16 @@ def _singles(sizes: Sizes) -> Iterator[Case]:
     for overlap in (0, 4, 8):
         chunks = {"temporal_chunks": {"frames": 9, "overlap": overlap}}
         yield Case(use=CURVE, steps=sizes.steps, frames=LONG, settings=chunks)
+
+
+def mixed(sizes: Sizes, scan: Sensitivity) -> Iterator[Case]:
+    """nf4 with ever more blocks left as they are: those that a scan finds most sensitive, and, against it, those that it finds least."""
+    order = scan.order("nf4")
+    for count in range(1, len(order), sizes.every):
+        for name, kept in ((MOST, order[:count]), (LEAST, order[-count:])):
+            skip = [pattern_of(layer) for layer in kept]
+            settings = {"quantization": {scan.component: {"kind": "nf4", "skip": skip}}}
+            yield Case(use=CURVE, steps=sizes.steps, settings=settings, line=(name, count))
 
 
 # --- combinations ---------------------------------------------------------------------------------------------------

@@ -8,19 +8,24 @@ from typing import Any
 
 import plotly.graph_objects as go
 from analysis import ORDER, HeldOut, Rows, chosen, middle, share
-from cases import CURVE, FIT, HELD_OUT, LONG
+from cases import CURVE, FIT, HELD_OUT, LEAST, LONG, MOST
 from plotly.subplots import make_subplots
 
 from workbench.search._words import describe_settings
 from workbench.views._style import BLUE, FAINT, GREEN, SKY, styled
 
+MIXED = "nf4, blocks left as they are"
 GOAL = 0.85
 """Of both rank correlations, by issue 6."""
+_COLUMNS = (
+    *("settings", "frames", "steps", "PSNR dB", "SSIM", "MS-SSIM", "temporal error", "variation", "features"),
+    *("read as asked", "read as before"),
+)
 _TITLES = {
     "reference": "Un-optimised runs, each against that of its workload: itself, and another seed's",
     "exact": "Techniques that claim the same output, to rounding",
     "fit": "Single techniques: what the model of quality is made from",
-    "curve": f"Longer clips of {LONG} frames, in windows",
+    "curve": f"Longer clips of {LONG} frames in windows, and nf4 with blocks left as they are",
     "held out": "Combinations, which no fit sees",
 }
 
@@ -28,6 +33,8 @@ _TITLES = {
 def described(row: Mapping[str, Any]) -> str:
     """A row's settings in words, with what is not as in the others."""
     words = describe_settings(row["settings"])
+    if row["line"] is not None:
+        return f"{words} ({row['line'][1]}, {row['line'][0]})"
     return f"{words} (another seed)" if row["offset"] else words
 
 
@@ -40,8 +47,8 @@ def tables(rows: Rows) -> str:
             continue
         parts += [
             f"## {_TITLES[use]}\n",
-            "| settings | steps | PSNR dB | SSIM | MS-SSIM | temporal error | variation | features | read as asked | read as before |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            f"| {' | '.join(_COLUMNS)} |",
+            "|---" * len(_COLUMNS) + "|",
             *(_line(row) for row in found),
             "",
         ]
@@ -62,7 +69,7 @@ def _line(row: Mapping[str, Any]) -> str:
         f"{share(row, 'right'):.0%}",
         f"{share(row, 'same'):.0%}",
     ]
-    return f"| {described(row)} | {row['steps']} | {' | '.join(figures)} |"
+    return f"| {described(row)} | {row['frames']} | {row['steps']} | {' | '.join(figures)} |"
 
 
 def said(figures: Mapping[str, float], title: str) -> str:
@@ -140,11 +147,16 @@ def _curves(rows: Rows) -> list[tuple[str, str, list[tuple[float, float]]]]:
         psnr = middle(row, "psnr_db")
         if place is not None and psnr != float("inf"):
             found.setdefault(place[:2], []).append((place[2], psnr))
+        if row["settings"] == {"quantization": {"transformer": "nf4"}}:
+            for line in (MOST, LEAST):  # where both begin: no block is left as it is
+                found.setdefault((MIXED, line), []).append((0, psnr))
     return [(panel, name, points) for (panel, name), points in found.items()]
 
 
 def _place(row: Mapping[str, Any]) -> tuple[str, str, float] | None:
     """(panel, line, place) of a row; None for one without a parameter to go along."""
+    if row["line"] is not None:
+        return MIXED, *row["line"]
     (name, parameters), *_ = row["settings"].items()
     if name == "steps":
         return "steps", f"of {row['steps']}", parameters["count"]
@@ -160,6 +172,19 @@ def _place(row: Mapping[str, Any]) -> tuple[str, str, float] | None:
             parameters.get("overlap", 0),
         )
     return None
+
+
+def said_of_mixed(rows: Rows) -> str:
+    """What leaving blocks out of nf4 gives, by the scan's order and against it."""
+    by_line = {name: dict(points) for panel, name, points in _curves(rows) if panel == MIXED}
+    most, least = by_line.get(MOST, {}), by_line.get(LEAST, {})
+    lines = [
+        "nf4 with blocks left as they are, PSNR in dB: the most sensitive ones / the least sensitive ones"
+    ]
+    lines += [
+        f"  {count}: {most[count]:.1f} / {least[count]:.1f}" for count in sorted(most.keys() & least.keys())
+    ]
+    return "\n".join(lines)
 
 
 def held_out_table(found: Sequence[HeldOut]) -> str:

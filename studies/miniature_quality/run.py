@@ -20,8 +20,8 @@ from typing import Any
 
 import xarray
 from analysis import HeldOut, Rows, dataset, held_out, other_scenes, records_of, score
-from cases import FULL, QUICK, Sizes, cases
-from report import curves_figure, held_out_figure, held_out_table, said, tables
+from cases import FULL, QUICK, Sizes, cases, mixed
+from report import curves_figure, held_out_figure, held_out_table, said, said_of_mixed, tables
 from runs import Bench, run_all
 
 from workbench._files import replacing
@@ -61,6 +61,7 @@ class Study:
         parts = [said(self.score, "Held out")]
         if self.score_of_other_scenes is not None:
             parts.append(said(self.score_of_other_scenes, "Held out, and of scenes that no record saw"))
+        parts.append(said_of_mixed(self.rows))
         return "\n".join([*parts, *(f"not compared: {sentence}" for sentence in self.missing)])
 
 
@@ -78,7 +79,7 @@ def study(
         InputError: the weights are not there, or `out` has rows of other weights or sizes.
     """
     bench = Bench(weights, out, sizes, with_vmaf=with_vmaf)
-    rows = run_all(bench, cases(sizes), say)
+    rows = run_all(bench, [*cases(sizes), *mixed(sizes, bench.scan(say))], say)
     records = records_of(rows)
     found, missing = held_out(rows, records)
     figures = score(found)

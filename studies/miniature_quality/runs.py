@@ -19,11 +19,13 @@ from cases import ROW, Case, Scene, Sizes, scenes
 from workbench._errors import InputError
 from workbench._files import replacing
 from workbench._store import versions
+from workbench.measurement import sensitivity
 from workbench.measurement._provenance import commit
 from workbench.measurement._video import to_uint8
 from workbench.measurement.quality import compare
 from workbench.miniature import load_classifier, load_miniature
 from workbench.miniature._classifier import LABELS, as_input
+from workbench.quality import Sensitivity
 from workbench.techniques import Settings, apply_all
 
 Clips = npt.NDArray[np.uint8]
@@ -47,7 +49,7 @@ class Bench:
         path = self.folder / f"{case.id}.json"
         if path.is_file():
             known: dict[str, Any] = json.loads(path.read_text())
-            return known | {"use": case.use}
+            return known | {"use": case.use, "line": case.line}
         row = {
             "id": case.id,
             "use": case.use,
@@ -55,6 +57,7 @@ class Bench:
             "steps": case.steps,
             "frames": case.frames,
             "offset": case.offset,
+            "line": case.line,
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": commit(),
             "versions": versions(),
@@ -70,6 +73,17 @@ class Bench:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(row, indent=1) + "\n")
         return row
+
+    def scan(self, say: Callable[[str], None]) -> Sensitivity:
+        """Which blocks mind nf4, by the prediction on inputs of another prompt than the scenes'; kept in the folder."""
+        return sensitivity(
+            self.pipe,
+            kinds=("int8wo", "nf4"),
+            clips=0,
+            steps=self.sizes.steps,
+            path=self.folder / "sensitivity.nc",
+            say=say,
+        )
 
     def reference(self, case: Case) -> Clips:
         """Clips of the un-optimised run of a case's workload, kept on the disk."""

@@ -23,6 +23,7 @@ PUBLIC = [
     "explain",
     "fit",
     "plan",
+    "sensitivity",
 ]
 
 

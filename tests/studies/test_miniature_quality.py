@@ -70,7 +70,9 @@ def small(study: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     axes = ([{"steps": {"count": 2}}], [FITTED[0]], [FITTED[3]])
     monkeypatch.setattr(study.cases, "_axes", lambda steps: axes)
     monkeypatch.setattr(study.cases, "_EXACT", study.cases._EXACT[:1])
-    return study.cases.Sizes(kinds=("slow", "fast"), steps=3, combinations=4)
+    monkeypatch.setattr(study.cases, "_SHARES", (0.9, 0.5))
+    monkeypatch.setattr(study.cases, "LONG", 13)
+    return study.cases.Sizes(kinds=("slow", "fast"), steps=3, combinations=4, every=4)
 
 
 def test_the_suite_has_a_scene_of_each_kind_and_enough_combinations_of_several_techniques(study):
@@ -117,6 +119,7 @@ def _row(case: Any, study: Any) -> dict[str, Any]:
         "steps": case.steps,
         "frames": case.frames,
         "offset": case.offset,
+        "line": case.line,
         "status": "ok",
         "error": "",
         "report": [],
@@ -154,7 +157,13 @@ def test_the_study_from_weights_to_records_and_again_without_running(study, smal
     lines: list[str] = []
     found = study.run.study(weights, tmp_path, small, say=lines.append)
     assert all(row["status"] == "ok" for row in found.rows), [row["error"] for row in found.rows]
-    assert len(lines) == len(found.rows)
+    assert sum("/" in line for line in lines) == len(found.rows)
+    assert "most sensitive ones / the least" in found.summary()
+    blocks = [row["line"] for row in found.rows if row["line"]]
+    assert blocks == [
+        ("most sensitive first", 1),
+        ("least sensitive first", 1),
+    ]
     by_use = {row["use"]: row for row in found.rows if not row["offset"]}
     assert all(line["psnr_db"] == "inf" for line in by_use["reference"]["scenes"])
     assert all(float(line["psnr_db"]) > 60 for line in by_use["exact"]["scenes"])
@@ -171,7 +180,7 @@ def test_the_study_from_weights_to_records_and_again_without_running(study, smal
     assert "rank correlation" in (tmp_path / "miniature_quality.md").read_text()
     assert {path.name for path in tmp_path.glob("*.html")} == {"held_out.html", "curves.html"}
 
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*[0-9a-f].json")}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("????????????.json")}
     lost = next(path for path in before if path.name == f"{found.rows[-1]['id']}.json")
     lost.unlink()
     again = study.run.study(weights, tmp_path, small, say=lines.append)

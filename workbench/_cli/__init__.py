@@ -17,6 +17,7 @@ import typer
 from workbench._cli import _planning as _planning  # isort: skip
 from workbench._cli import _asking as _asking  # isort: skip
 from workbench._cli import _running as _running  # isort: skip
+from workbench._cli import _scanning as _scanning  # isort: skip
 from workbench._cli import _calibrating as _calibrating  # isort: skip
 from workbench._cli import _looking as _looking  # isort: skip
 from workbench._cli._app import BAD_INPUT, INTERRUPTED, RUN_FAILED, app

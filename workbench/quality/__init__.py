@@ -21,3 +21,8 @@ from workbench.quality._records import load as load
 from workbench.quality._records import save as save
 from workbench.quality._records import shipped as shipped
 from workbench.quality._records import use as use
+from workbench.quality._sensitivity import KindScan as KindScan
+from workbench.quality._sensitivity import Sensitivity as Sensitivity
+from workbench.quality._sensitivity import pattern_of as pattern_of
+from workbench.quality._sensitivity import scan_file as scan_file
+from workbench.quality._sensitivity import scans_of as scans_of

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from workbench.cost import Distance
 from workbench.models import ModelSpec, Workload
 from workbench.quality._parts import parts_of
-from workbench.quality._records import QualityRecords
+from workbench.quality._records import Ceiling, QualityRecords
 from workbench.techniques import AbstractTechnique, Settings
 
 
@@ -62,32 +62,27 @@ def of_technique(
     return combined(
         [Loss(none, none, records.provenance, records.source)]
         + [Loss(point.mse, point.dssim, records.provenance, records.source) for point in found],
-        records,
+        records.ceiling,
     )
 
 
-def combined(losses: Sequence[Loss], records: QualityRecords) -> Loss:
-    """All losses together, clip by clip. Losses over other clips than the records' are taken by rank: the mildest with the mildest.
-
-    Args:
-        records: whose unrelated clips say where distances end.
-    """
-    count = len(records.scenes)
-    same = all(len(loss.mse) == count for loss in losses)
-    ceiling_mse, ceiling_dssim = records.unrelated_mse, records.unrelated_dssim
-    if not same:
+def combined(losses: Sequence[Loss], ceiling: Ceiling) -> Loss:
+    """All losses together, clip by clip. Losses over other clips than the ceiling's are taken by rank: the mildest with the mildest."""
+    count = len(ceiling[0])
+    if any(len(loss.mse) != count for loss in losses):
         losses = [_ranked(loss, count) for loss in losses]
-        ceiling_mse, ceiling_dssim = tuple(sorted(ceiling_mse)), tuple(sorted(ceiling_dssim))
+        ceiling = tuple(sorted(ceiling[0])), tuple(sorted(ceiling[1]))
     sources = dict.fromkeys(loss.source for loss in losses)
     return Loss(
-        mse=_saturating([loss.mse for loss in losses], ceiling_mse),
-        dssim=_saturating([loss.dssim for loss in losses], ceiling_dssim),
+        mse=_saturating([loss.mse for loss in losses], ceiling[0]),
+        dssim=_saturating([loss.dssim for loss in losses], ceiling[1]),
         provenance=max((loss.provenance for loss in losses), key=_WEAKER.index),
         source="; ".join(sources),
     )
 
 
-_WEAKER = ("measured on this model", "measured on the miniature")
+ON_THIS_MODEL, ON_THE_MINIATURE = "measured on this model", "measured on the miniature"
+_WEAKER = (ON_THIS_MODEL, ON_THE_MINIATURE)
 """From the surest on: a combination is as sure as its least sure part."""
 
 
@@ -103,7 +98,7 @@ def predicted(
     known = [loss for loss in losses if loss is not None]
     if not known or len(known) < len(losses):
         return None
-    return combined(known, records)
+    return combined(known, records.ceiling)
 
 
 def _saturating(rows: Sequence[Sequence[float]], ceilings: Sequence[float]) -> tuple[float, ...]:

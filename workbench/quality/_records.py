@@ -28,6 +28,10 @@ _TINY: Final = 1e-12
 """Below what a byte can show: clips that are equal."""
 
 
+Ceiling = tuple[tuple[float, ...], tuple[float, ...]]
+"""(mean squared error, 1 - SSIM) of unrelated clips, by clip."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """The runs of one single technique, as measured: a distance per clip."""
@@ -85,6 +89,11 @@ class QualityRecords:
     curves: tuple[Curve, ...]
     about: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """When and with what it was made, and how well held-out combinations were predicted."""
+
+    @property
+    def ceiling(self) -> Ceiling:
+        """Where distances end, clip by clip."""
+        return self.unrelated_mse, self.unrelated_dssim
 
     @classmethod
     def of(cls, rows: Iterable[Row], **known: Any) -> QualityRecords:

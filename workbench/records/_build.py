@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workbench._errors import InputError
 from workbench._units import from_gib
-from workbench.records._names import SCHEMA_VERSION, TYPE, VARIABLES, stage_order
+from workbench.records._names import SCHEMA_VERSION, TYPE, VARIABLES, attributes, stage_order
 
 if TYPE_CHECKING:
     import xarray
@@ -38,7 +38,7 @@ def build(run: Mapping[str, Any]) -> xarray.Dataset:
     stages = stage_order(frozenset(_by_stage(run["measured"])) | frozenset(_predicted_stages(predicted)))
     values = {**_asked(run), **_measured(run["measured"], stages), **_predicted(predicted, stages)}
     variables = {
-        name: (VARIABLES[name].dims, _cells(value, VARIABLES[name].dims), _attributes(name))
+        name: (VARIABLES[name].dims, _cells(value, VARIABLES[name].dims), attributes(name))
         for name, value in values.items()
         if value is not None
     }
@@ -58,11 +58,6 @@ def _cells(value: Any, dims: tuple[str, ...]) -> Any:
     text = any(isinstance(cell, str) for cell in row)
     cells = np.array(row, dtype=object if text else np.float64)
     return cells[None, :] if "stage" in dims else cells
-
-
-def _attributes(name: str) -> dict[str, str]:
-    variable = VARIABLES[name]
-    return {"long_name": variable.long_name, **({"units": variable.units} if variable.units else {})}
 
 
 def _file_attributes(run: Mapping[str, Any]) -> dict[str, Any]:

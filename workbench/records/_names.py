@@ -46,7 +46,11 @@ _MEMORY: Final = {
     "tensors_peak_bytes": "peak of live tensors beside the weights",
 }
 
+_LAYER: Final = ("layer",)
+_TRIAL_LAYER: Final = ("trial", "layer")
+
 _QUALITY: Final = {
+    "prediction_distance": ("1", "squared error of the denoiser's prediction, as a share"),
     "psnr_db": ("dB", "PSNR to the un-optimised run"),
     "ssim": ("1", "SSIM to the un-optimised run"),
     "ms_ssim": ("1", "MS-SSIM to the un-optimised run"),
@@ -59,6 +63,13 @@ _QUALITY: Final = {
 }
 
 VARIABLES: Final[Mapping[str, Variable]] = {
+    **_table(_LAYER, "B", {"layer_bytes": "quantisable weights of the layer as loaded"}),
+    **_table(_TRIAL_LAYER, "B", {"layer_packed_bytes": "the same as quantised"}),
+    **_table(
+        _TRIAL_LAYER,
+        "1",
+        {"layer_distance": "squared error of the prediction with this layer alone quantised"},
+    ),
     **{
         name: Variable(dims=_TRIAL, units=units, long_name=meaning)
         for name, (units, meaning) in _QUALITY.items()
@@ -137,3 +148,9 @@ VARIABLES: Final[Mapping[str, Variable]] = {
 def stage_order(names: frozenset[str]) -> tuple[str, ...]:
     """These stages in the order of a record."""
     return tuple(name for name in STAGES if name in names) + tuple(sorted(names - set(STAGES)))
+
+
+def attributes(name: str) -> dict[str, str]:
+    """What a variable of this name carries in a record."""
+    variable = VARIABLES[name]
+    return {"long_name": variable.long_name, **({"units": variable.units} if variable.units else {})}
