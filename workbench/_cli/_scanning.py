@@ -51,7 +51,7 @@ def sensitivity(
 ) -> int:
     """Find out which layers of a model mind being quantised; plans then say "measured on this model"."""
     size = size_of(frames, height, width, steps, guidance, None)
-    numbers = {"inputs": whole("--inputs", inputs), "clips": whole("--clips", clips)}
+    numbers: dict[str, Any] = {"inputs": whole("--inputs", inputs), "clips": whole("--clips", clips)}
     kinds = tuple(dict.fromkeys(kind)) if kind else ("int8wo", "nf4")
     kept = None if high_precision is None else whole("--high-precision", high_precision)
     with clean_stdout():
@@ -99,8 +99,7 @@ def _json(found: Sensitivity, kinds: tuple[str, ...], mixed: dict[str, Any] | No
             "ssim": list(scanned.ssim),
             "order": list(found.order(name)),
         }
-        for name in kinds
-        if (scanned := found.kinds[name])
+        for name, scanned in ((name, found.kinds[name]) for name in kinds)
     }
     return {
         "component": found.component,

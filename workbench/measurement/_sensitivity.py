@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from workbench._errors import InputError, UnknownNameError
 from workbench.cost import versions
 from workbench.measurement._provenance import commit
+from workbench.measurement._scanned_network import Calls, copied, digest_of, groups_of, weight_bytes
 from workbench.models import ModelSpec, Workload, resolve_model
 from workbench.quality import KindScan, Sensitivity, scan_file
 from workbench.records import load as load_record
@@ -78,7 +79,13 @@ def sensitivity(
         InputError: something of this is wrong, a kind does not run on this machine, or the network is not called.
     """
     chosen = _Chosen(kinds=tuple(dict.fromkeys(kinds)), by=by, inputs=inputs, clips=clips, seed=seed)
-    asked = {"frames": frames, "height": height, "width": width, "steps": steps, "guidance": guidance}
+    asked: dict[str, Any] = {
+        "frames": frames,
+        "height": height,
+        "width": width,
+        "steps": steps,
+        "guidance": guidance,
+    }
     spec = resolve_model(pipe)
     workload = Workload.for_model(spec, **{name: value for name, value in asked.items() if value is not None})
     scanned = _Scanned(pipe, spec, workload, component, chosen, {**_said(prompt, spec), **(call or {})})
@@ -194,7 +201,7 @@ class _Scanned:
         Raises:
             InputError: the run did not call it.
         """
-        calls = _Calls(self.chosen.inputs)
+        calls = Calls(self.chosen.inputs)
         hook = self.module.register_forward_pre_hook(calls.seen, with_kwargs=True)
         try:
             self._called(0)
@@ -211,28 +218,6 @@ class _Scanned:
         if "generator" not in inspect.signature(type(self.pipe).__call__).parameters:
             raise InputError(f"{self.spec.pipeline_class} takes no generator: its runs cannot be repeated")
         return self.pipe(**self.kwargs, generator=generator)
-
-
-class _Calls:
-    """Keeps every so many calls of a network, fewer as they become many."""
-
-    def __init__(self, count: int) -> None:
-        self.count, self.every, self.number = count, 1, 0
-        self.kept: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-
-    def seen(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A forward hook."""
-        if self.number % self.every == 0:
-            self.kept.append((_copied(args), _copied(kwargs)))
-            if len(self.kept) >= 4 * self.count:
-                self.kept, self.every = self.kept[::2], 2 * self.every
-        self.number += 1
-
-    def evenly(self) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-        """At most `count` of those that are kept, the first and the last among them."""
-        last = len(self.kept) - 1
-        places = {round(place * last / max(self.count - 1, 1)) for place in range(self.count)}
-        return [self.kept[place] for place in sorted(places)]
 
 
 class _Scan:
@@ -276,7 +261,9 @@ class _Scan:
         self.state = Sensitivity(
             component=self.scanned.component,
             layers=tuple(groups),
-            layer_bytes=tuple(float(sum(_bytes(layer) for layer in layers)) for layers in groups.values()),
+            layer_bytes=tuple(
+                float(sum(weight_bytes(layer) for layer in layers)) for layers in groups.values()
+            ),
             kinds=kinds,
             unrelated=unrelated,
             facts=facts,
@@ -305,7 +292,7 @@ class _Scan:
     ) -> tuple[float, float]:
         """(squared error as a share, bytes of the layer's quantisable weights then) with one layer quantised, or with all."""
         with quantised(self.scanned, kind, name):
-            taken = 0 if name is None else sum(_bytes(layer) for layer in self.scanned.groups[name])
+            taken = 0 if name is None else sum(weight_bytes(layer) for layer in self.scanned.groups[name])
             off = [self._predicted(call) - expected for call, expected in zip(calls, plain, strict=True)]
         squares = [float(each.double().square().mean()) for each in off]
         sizes = [float(expected.double().square().mean()) for expected in plain]
@@ -335,7 +322,7 @@ class _Scan:
         return self._clips[number]
 
     def _predicted(self, call: tuple[tuple[Any, ...], dict[str, Any]]) -> Tensor:
-        args, kwargs = _copied(call[0]), _copied(call[1])
+        args, kwargs = copied(call[0]), copied(call[1])
         result = self.scanned.module(*args, **kwargs)
         tensor: Tensor = (result[0] if isinstance(result, tuple) else next(iter(result.values()))).float()
         return tensor
@@ -354,55 +341,6 @@ def quantised(scanned: _Scanned, kind: str, layer: str | None) -> Iterator[None]
         yield
     finally:
         handle.remove()
-
-
-def groups_of(module: Any, kinds: Sequence[str], by: str) -> dict[str, list[Any]]:
-    """Name -> layers that one of the kinds can pack, in the network's order: all of a block, or each alone."""
-    from workbench.techniques._quantization_choice import Choice
-    from workbench.techniques._quantized_layers import layers_of
-
-    chosen = {id(layer) for kind in kinds for layer in layers_of(module, Choice(kind=kind))[0]}
-    groups: dict[str, list[Any]] = {}
-    for name, layer in module.named_modules():
-        if id(layer) in chosen:
-            groups.setdefault(name if by == "layer" else _block_of(name), []).append(layer)
-    return groups
-
-
-def _block_of(name: str) -> str:
-    """A path up to its first number: `blocks.3` of `blocks.3.attn1.to_q`; without one, its first name."""
-    parts = name.split(".")
-    number = next((place for place, part in enumerate(parts) if part.isdigit()), 0)
-    return ".".join(parts[: number + 1])
-
-
-def digest_of(module: Any) -> str:
-    """Twelve hex digits over the beginning of every parameter: other weights have others, and large ones are not read whole."""
-    import hashlib
-
-    found = hashlib.sha256()
-    for name, parameter in module.named_parameters():
-        head = parameter.detach().flatten()[:256].float().cpu().numpy()
-        found.update(name.encode() + head.tobytes())
-    return found.hexdigest()[:12]
-
-
-def _bytes(layer: Any) -> int:
-    """What a layer's weight takes as stored, scales included."""
-    from workbench.cost.weigh import stored_parts
-
-    return sum(part.numel() * part.element_size() for part in stored_parts(layer.weight))
-
-
-def _copied(value: Any) -> Any:
-    """Arguments whose tensors nobody else writes to."""
-    if hasattr(value, "detach"):
-        return value.detach().clone()
-    if isinstance(value, (tuple, list)):
-        return type(value)(_copied(each) for each in value)
-    if isinstance(value, dict):
-        return {name: _copied(each) for name, each in value.items()}
-    return value
 
 
 def _set(values: tuple[float, ...], place: int, value: float) -> tuple[float, ...]:
