@@ -140,7 +140,10 @@ def _references(sizes: Sizes) -> list[Case]:
 
 _SHARES: Final = (0.9, 0.72, 0.5, 0.32, 0.24)
 """Of the un-optimised run's steps: 22, 18, 12, 8, 6 of 25, and 45, 36, 25, 16, 12 of 50."""
-_DENOISER: Final = ("int8wo", "int8dq", "fp8wo", "fp8_storage", "nf4", "nf4_double", "fp4")
+_KINDS: Final = (
+    *("int8wo", "int8dq", "fp8wo", "fp8_storage", "int4wo", "nf4", "nf4_double", "fp4"),
+    *("gguf_q8_0", "gguf_q5_0", "gguf_q4_0"),
+)
 _BLOCKS_0_4: Final = {"kind": "nf4", "skip": [r"^blocks\.0\.", r"^blocks\.4\."]}
 _NO_FFN: Final = {"kind": "nf4", "skip": [r"\.ffn\."]}
 
@@ -164,9 +167,9 @@ def _fitted() -> list[dict[str, Any]]:
     """Settings of one technique each, but for steps, that the model of quality is made from."""
     layers = ("configured", "all")
     return [
-        *_quantised("transformer", *_DENOISER, _BLOCKS_0_4, _NO_FFN),
+        *_quantised("transformer", *_KINDS, _BLOCKS_0_4, _NO_FFN),
         *_quantised("transformer", *({"kind": kind, "layers": name} for kind in ("int8wo", "nf4") for name in layers)),
-        *_quantised("text_encoder", *_DENOISER),
+        *_quantised("text_encoder", *_KINDS),
         *_quantised("vae", "fp8_storage"),
         *({"dtype": {name: dtype}} for name in ("transformer", "text_encoder", "vae") for dtype in ("bf16", "fp16")),
         *({"cache": {"kind": "first_block", "threshold": value}} for value in (0.05, 0.1, 0.2, 0.4)),
@@ -226,7 +229,9 @@ def _axes(steps: int) -> tuple[Sequence[Mapping[str, Any]], ...]:
     """Levels to combine, a line for each thing that is changed. Counts, intervals and thresholds lie between those that are fitted too."""
     return (
         [{"steps": {"count": max(1, int(steps * share))}} for share in (0.8, 0.6, 0.5, 0.4)],
-        _quantised("transformer", "int8wo", "int8dq", "fp8wo", "fp8_storage", "nf4", "fp4", _NO_FFN, {"kind": "nf4", "layers": "all"}),
+        _quantised(
+            "transformer", "int8wo", "int8dq", "fp8wo", "fp8_storage", "int4wo", "nf4", "fp4", _NO_FFN, {"kind": "nf4", "layers": "all"}
+        ),
         _quantised("text_encoder", "int8wo", "nf4", "fp4", "fp8_storage"),
         [*_quantised("vae", "fp8_storage"), {"dtype": {"vae": "bf16"}}],
         [{"dtype": {"transformer": "bf16"}}, {"dtype": {"text_encoder": "bf16"}}],

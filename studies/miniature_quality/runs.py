@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cases import ROW, Case, Scene, Sizes, scenes
+from stand_in import rounded, split
 
 from workbench._errors import InputError
 from workbench._files import replacing
@@ -98,8 +100,19 @@ class Bench:
 
     def clips(self, case: Case) -> tuple[Clips, list[str]]:
         """[scenes, frames, height, width, 3] of bytes, and what applying the settings reported."""
-        settings = Settings.parse(dict(case.settings))
+        runnable, by_hand = split(case.settings)
+        settings = Settings.parse(runnable)
         settings.check(ROW)
+        with ExitStack() as stack:
+            counts = [stack.enter_context(rounded(getattr(self.pipe, name))) for name in by_hand]
+            said = [
+                f"{name}: {count} layers rounded as int4wo does"
+                for name, count in zip(by_hand, counts, strict=True)
+            ]
+            clips, report = self._made(case, settings)
+        return clips, said + report
+
+    def _made(self, case: Case, settings: Settings) -> tuple[Clips, list[str]]:
         batches: Sequence[Sequence[Scene]] = (
             [self.scenes] if case.together else [[one] for one in self.scenes]
         )

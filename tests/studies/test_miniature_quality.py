@@ -91,7 +91,8 @@ def test_every_case_applies_to_the_miniature_and_every_combination_is_of_what_is
     spec = get("miniature")
     cases = study.cases.cases(study.cases.FULL)
     for case in cases:
-        Settings.parse(dict(case.settings)).check(spec)
+        runnable, _ = study.stand_in.split(case.settings)
+        Settings.parse(runnable).check(spec)
     rows = [_row(case, study) for case in cases]
     found, missing = study.analysis.held_out(rows, study.analysis.records_of(rows))
     assert missing == []
@@ -203,6 +204,32 @@ def test_a_case_that_fails_is_a_row_with_its_error(study, small, weights, tmp_pa
     read = study.analysis.dataset([fine, row])
     assert list(read["status"].values) == ["ok", "ok", "failed"]
     assert list(np.isnan(read["ssim"].values)) == [False, False, True]
+
+
+def test_int4wo_rounds_to_sixteen_levels_in_groups_of_128_and_puts_the_weights_back(
+    study, small, weights, tmp_path
+):
+    import torch
+
+    bench = study.runs.Bench(weights, tmp_path, small)
+    before = {name: value.clone() for name, value in bench.pipe.transformer.state_dict().items()}
+    with study.stand_in.rounded(bench.pipe.transformer) as count:
+        weight = bench.pipe.transformer.blocks[0].ffn.net[2].weight.data
+        groups = weight.view(-1, 128)
+        assert max(len(group.unique()) for group in groups) <= 16
+        original = before["blocks.0.ffn.net.2.weight"].view(-1, 128)
+        step = (original.amax(1) - original.amin(1)) / 15
+        assert ((groups - original).abs().amax(1) <= 0.6 * step).all()
+    assert count == 50
+    assert all(
+        torch.equal(value, before[name]) for name, value in bench.pipe.transformer.state_dict().items()
+    )
+    row = bench.row(
+        study.cases.Case(use="fit", steps=2, settings={"quantization": {"transformer": "int4wo"}})
+    )
+    assert row["status"] == "ok"
+    assert row["report"] == ["transformer: 50 layers rounded as int4wo does"]
+    assert all(float(line["psnr_db"]) < 70 for line in row["scenes"])
 
 
 def test_prompts_in_one_call_give_what_single_calls_give(study, small, weights, tmp_path):
