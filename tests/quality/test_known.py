@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from workbench.models import Workload, get
@@ -76,6 +78,17 @@ def test_words_for_a_whole_that_was_measured(records):
     assert describe_loss(cost) == "28 dB"
 
 
+def test_a_combination_says_that_it_is_worked_out_and_how_far_off_others_were(records):
+    held_out = {"combinations": 48, "psnr_median_abs_error_db": 1.23}
+    with use(dataclasses.replace(records, about={"held_out": held_out})):
+        one, both = quality(NF4), quality({**NF4, **STEPS})
+    assert not one.distance.predicted
+    assert both.distance.predicted
+    assert both.distance.psnr_db < one.distance.psnr_db
+    assert both.distance.source.endswith("1.2 dB off in the middle of 48 others")
+    assert "from parts measured on the miniature" in describe_quality(_cost(both))
+
+
 def test_exact_settings_have_no_distance(records):
     with use(records):
         found = quality({"vae_slicing": {}})
@@ -84,6 +97,4 @@ def test_exact_settings_have_no_distance(records):
 
 
 def _cost(found):
-    import dataclasses
-
     return dataclasses.replace(fake_cost(), quality=found)

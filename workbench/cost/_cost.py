@@ -30,6 +30,8 @@ class Distance:
     """`measured on this model` or `measured on the miniature`; of a combination, the weaker of its parts'."""
     source: str
     """What was run."""
+    predicted: bool = False
+    """Whether it is worked out from the distances of several parts, instead of measured as it is."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -62,7 +62,16 @@ class _Known:
 
     def together(self, losses: Sequence[Loss]) -> Loss:
         """All losses at once; a single one as it is."""
-        return losses[0] if len(losses) == 1 else combined(losses, self._ceiling())
+        if len(losses) == 1:
+            return losses[0]
+        found = combined(losses, self._ceiling())
+        told = self.records.about.get("held_out") if self.records is not None else None
+        if told is None or not found.predicted:
+            return found
+        off = f"{told['psnr_median_abs_error_db']:.1f} dB off in the middle of {told['combinations']} others"
+        return dataclasses.replace(
+            found, source=f"{found.source}; together by their sum in mean square, {off}"
+        )
 
     def _ceiling(self) -> Ceiling:
         """Where distances end: the records say, or a scan of several seeds, or a picture and its negative."""
@@ -90,6 +99,7 @@ class _Known:
             dssim=tuple(share * (1 - ssim) for ssim in found.ssim),
             provenance=ON_THIS_MODEL,
             source=f"workbench.sensitivity of {scan.facts.get('created_at', 'an unknown day')}: {clips}{part}",
+            predicted=share < 1.0,
         )
 
     def _recorded(self, technique: AbstractTechnique) -> Loss | None:

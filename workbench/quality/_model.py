@@ -27,6 +27,8 @@ class Loss:
     dssim: tuple[float, ...]
     provenance: str
     source: str
+    predicted: bool = False
+    """Whether it is worked out from several losses."""
 
     def distance(self) -> Distance | None:
         """The middle clip and the range; None if nothing differs."""
@@ -44,6 +46,7 @@ class Loss:
             clips=len(psnr),
             provenance=self.provenance,
             source=self.source,
+            predicted=self.predicted,
         )
 
 
@@ -78,6 +81,7 @@ def combined(losses: Sequence[Loss], ceiling: Ceiling) -> Loss:
         dssim=_saturating([loss.dssim for loss in losses], ceiling[1]),
         provenance=max((loss.provenance for loss in losses), key=_WEAKER.index),
         source="; ".join(sources),
+        predicted=sum(any(loss.mse) for loss in losses) > 1 or any(loss.predicted for loss in losses),
     )
 
 

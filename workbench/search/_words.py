@@ -147,8 +147,9 @@ def describe_effect(effect: QualityEffect) -> str:
 
 def describe_distance(distance: Distance) -> str:
     """A distance from the un-optimised run: `"PSNR 31.2 dB (28.0 to 35.1), SSIM 0.953, measured on the miniature"`."""
+    where = f"from parts {distance.provenance}" if distance.predicted else distance.provenance
     between = f"{distance.psnr_low_db:.1f} to {distance.psnr_high_db:.1f}"
-    return f"PSNR {distance.psnr_db:.1f} dB ({between}), SSIM {distance.ssim:.3f}, {distance.provenance}"
+    return f"PSNR {distance.psnr_db:.1f} dB ({between}), SSIM {distance.ssim:.3f}, {where}"
 
 
 def describe_quality(cost: Cost) -> str:
