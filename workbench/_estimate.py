@@ -19,8 +19,6 @@ from workbench.cost import (
     CallSummary,
     ComputeCache,
     Cost,
-    Quality,
-    QualityEffect,
     Store,
     Weights,
     price,
@@ -33,6 +31,7 @@ from workbench.cost.loading import Loaded, loading_notes
 from workbench.cost.regressions import torch_notes
 from workbench.devices import Device, rates_of, resolve
 from workbench.models import ModelSpec, Workload, resolve_model
+from workbench.quality import quality_of
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ class Predictor:
             settings=settings.to_json(),
             dtypes=settings.dtypes(self.spec),
             price=priced,
-            quality=_quality(settings),
+            quality=quality_of(settings, self.spec, self.workload),
             versions=versions(),
             notes=(
                 *self.spec.assumptions,
@@ -306,20 +305,4 @@ def _made_instead(log: CallLog, workload: Workload) -> tuple[str, ...]:
     frames, height, width = log.video
     return (
         f"asked for {workload.frames} frames of {workload.height} × {workload.width}, the pipeline makes {frames} of {height} × {width}",
-    )
-
-
-def _quality(settings: Settings) -> Quality:
-    effects = [(technique.id, technique.effect()) for technique in settings.techniques]
-    return Quality(
-        effects=tuple(
-            QualityEffect(
-                technique=name,
-                provenance=effect.provenance,
-                loss_percent=effect.loss_percent,
-                metric=effect.metric,
-                source=effect.source,
-            )
-            for name, effect in effects
-        )
     )

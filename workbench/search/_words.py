@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from workbench._units import GIB, MIB, format_gib, gib
-from workbench.cost import Cost, QualityEffect
+from workbench.cost import Cost, Distance, QualityEffect
 from workbench.devices import DEFAULT_VRAM_GB, Device
 from workbench.devices import get as get_device
 from workbench.devices import names as device_names
@@ -138,10 +138,19 @@ def describe_effect(effect: QualityEffect) -> str:
     """What a technique does to the output: `"none, exact"`, `"loss 0.8 % PSNR, published"`, `"unknown"`."""
     if effect.provenance == "exact":
         return "none, exact"
+    measured = "" if effect.distance is None else describe_distance(effect.distance)
     if effect.loss_percent is None:
-        return "unknown"
+        return measured or "unknown"
     metric = f" {effect.metric}" if effect.metric else ""
-    return f"loss {effect.loss_percent:g} %{metric}, {effect.provenance}"
+    loss = f"loss {effect.loss_percent:g} %{metric}, {effect.provenance}"
+    return f"{loss}; {measured}" if measured else loss
+
+
+def describe_distance(distance: Distance) -> str:
+    """A distance from the un-optimised run: `"PSNR 31.2 dB (28.0 to 35.1), SSIM 0.953, measured on the miniature"`."""
+    where = f"from parts {distance.provenance}" if distance.predicted else distance.provenance
+    between = f"{distance.psnr_low_db:.1f} to {distance.psnr_high_db:.1f}"
+    return f"PSNR {distance.psnr_db:.1f} dB ({between}), SSIM {distance.ssim:.3f}, {where}"
 
 
 def describe_quality(cost: Cost) -> str:
@@ -149,6 +158,10 @@ def describe_quality(cost: Cost) -> str:
     quality = cost.quality
     if quality.is_exact:
         return "exact: the same output as the library's defaults, to rounding"
+    if quality.distance is not None:
+        said = f"{describe_distance(quality.distance)}, against the un-optimised run of the same seed"
+        losses = [f"known loss {quality.known_loss_percent:g} %"] if quality.known_loss_percent else []
+        return "; ".join([said, *losses])
     known = f"known loss {quality.known_loss_percent:g} %"
     if not quality.unknown:
         return known
@@ -158,11 +171,14 @@ def describe_quality(cost: Cost) -> str:
 
 
 def describe_loss(cost: Cost) -> str:
-    """The loss in a table's cell, a line for what is known and one for what is not: `"exact"`, `"0.8 %"`, `"2 unknown"`."""
+    """The loss in a table's cell, a line for what is known and one for what is not: `"exact"`, `"31 dB"` PSNR, `"0.8 %"`, `"2 unknown"`."""
     quality = cost.quality
     if quality.is_exact:
         return "exact"
-    words = [f"{quality.known_loss_percent:g} %"] if quality.known_loss_percent or not quality.unknown else []
+    measured = quality.distance
+    words = [] if measured is None else [f"{measured.psnr_db:.0f} dB"]
+    if quality.known_loss_percent or not (quality.unknown or words):
+        words.append(f"{quality.known_loss_percent:g} %")
     if quality.unknown:
         words.append(f"{len(quality.unknown)} unknown")
     return "\n".join(words)
