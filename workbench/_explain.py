@@ -176,17 +176,20 @@ def _stage_peak(stage: str, during: str, parts: list[Part]) -> StagePeak:
 
 def _changes(predictor: Predictor, settings: Settings, device: Device, cost: Cost) -> Iterator[Change]:
     """Every single choice of the search space that lowers the required VRAM of these settings."""
-    space = Space.of(predictor.spec, predictor.workload, device)
-    plain = {name: choices[0] for name, choices in space.dimensions.items()}
-    idle = space.settings_of(plain).to_json()
+    space = Space.of(predictor.spec, predictor.workload, device, blocks=predictor.num_blocks())
+    idle, given = space.settings_of(space.plain).to_json(), settings.to_json()
+    tried = {settings}
     for name, choices in space.dimensions.items():
         for choice in choices[1:]:
-            changed = space.settings_of({**plain, name: choice}).to_json()
+            changed = space.settings_of(space.at(name, choice)).to_json()
             for technique, parameters in changed.items():
-                if idle.get(technique) == parameters or settings.to_json().get(technique) == parameters:
+                if parameters in (idle.get(technique), given.get(technique)):
                     continue
                 try:
                     other = settings.with_(technique, parameters)
+                    if other in tried:
+                        continue
+                    tried.add(other)
                     lower = predictor.cost(other, device)
                 except SettingsError:
                     continue

@@ -10,7 +10,7 @@ from workbench import devices, models
 
 TECHNIQUES = (
     "allocator, dtype, fused_qkv, quantization, lora, attention, vae_tiling, vae_slicing, vae_attention_slicing, decode_chunks, "
-    "steps, cache, cfg, temporal_chunks, offload"
+    "steps, cache, cfg, temporal_chunks, offload, compile"
 )
 
 CAPS = [

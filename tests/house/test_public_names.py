@@ -24,6 +24,8 @@ PUBLIC = [
     "fit",
     "measure",
     "plan",
+    "sensitivity",
+    "tune",
 ]
 
 

@@ -103,11 +103,30 @@ def test_objectives_and_bounds(plan: wb.Plan) -> None:
 def test_study_in_a_journal_file_resumes(tmp_path: Path) -> None:
     storage = str(tmp_path / "study.log")
     first = wb.plan(vram_gb=12, trials=2, storage=storage)
+    before = [(trial.params, trial.values) for trial in first.study.trials]
     again = wb.plan(vram_gb=12, trials=2, storage=storage)
-    assert len(again.study.trials) > len(first.study.trials) - 1
-    assert [t.params for t in again.study.trials[: len(first.study.trials)]] == [
-        t.params for t in first.study.trials
-    ]
+    assert [(trial.params, trial.values) for trial in again.study.trials] == before  # all of it was done
+    more = wb.plan(vram_gb=12, trials=5, storage=storage)
+    assert [(trial.params, trial.values) for trial in more.study.trials[: len(before)]] == before
+    assert len(more.study.trials) == len(before) + 3
+
+
+def test_a_stored_study_is_of_one_question(tmp_path: Path) -> None:
+    storage = str(tmp_path / "study.log")
+    short = wb.plan(vram_gb=12, model="tiny", trials=0, storage=storage)
+    long = wb.plan(vram_gb=12, model="tiny", frames=33, trials=0, storage=storage)
+    assert short.study.study_name != long.study.study_name
+    assert short.best is not None and long.best is not None
+    assert short.best.cost.total_s < long.best.cost.total_s
+
+
+def test_a_plan_has_what_another_worker_found(tmp_path: Path) -> None:
+    storage = str(tmp_path / "study.log")
+    seen = wb.plan(vram_gb=12, trials=24, seed=3, storage=storage)
+    found = wb.plan(vram_gb=12, trials=24, seed=4, storage=storage)  # nothing is left to it
+    assert len(found.study.trials) == len(seen.study.trials)
+    assert found.trials == seen.trials
+    assert [c.settings for c in found.front] == [c.settings for c in seen.front]
 
 
 def test_dataset_of_the_front(plan: wb.Plan) -> None:

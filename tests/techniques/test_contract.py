@@ -11,6 +11,7 @@ from workbench.techniques import (
     Attention,
     Cache,
     Cfg,
+    Compile,
     DecodeChunks,
     Dtype,
     FusedQkv,
@@ -102,6 +103,10 @@ ADAPTED = Lora(rank=4)
 """A real pipeline's adapters are its user's: test_lora.py."""
 
 
+COMPILED = Compile()
+"""Kernels that a compiler makes are no ops that a recorder sees: test_compile.py."""
+
+
 class Decoded(Toy):
     """A toy whose frames are decoded."""
 
@@ -120,9 +125,9 @@ def test_decoding_fewer_frames_at_a_time_keeps_the_contract(latte):
 
 
 def test_every_technique_has_a_row():
-    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME, ADAPTED)} == set(
-        ALL
-    )
+    assert {
+        type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME, ADAPTED, COMPILED)
+    } == set(ALL)
 
 
 @pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)

@@ -18,7 +18,10 @@ from workbench._cli import _planning as _planning  # isort: skip
 from workbench._cli import _asking as _asking  # isort: skip
 from workbench._cli import _running as _running  # isort: skip
 from workbench._cli import _measuring as _measuring  # isort: skip
+from workbench._cli import _tuning as _tuning  # isort: skip
+from workbench._cli import _scanning as _scanning  # isort: skip
 from workbench._cli import _calibrating as _calibrating  # isort: skip
+from workbench._cli import _profiles as _profiles  # isort: skip
 from workbench._cli import _looking as _looking  # isort: skip
 from workbench._cli._app import BAD_INPUT, INTERRUPTED, RUN_FAILED, app
 from workbench._cli._output import failed

@@ -26,6 +26,21 @@ def _spelling(name: str) -> str:
 _BY_SPELLING: Final = {_spelling(text): device for device in ALL for text in (device.title, device.name)}
 
 
+_CUDA_ONLY: Final = "memory and time are traced with PyTorch's CUDA kernels (cuDNN, cuBLAS, FlashAttention and what they take)"
+_ELSEWHERE: Final[tuple[tuple[str, str], ...]] = (
+    (
+        r"amd|instinct|radeon|mi\d{3}x?",
+        f"AMD cards cannot be priced: {_CUDA_ONLY}, and those of ROCm (MIOpen, hipBLASLt, its own attention) take other memory and time, "
+        "which nobody has compared. The figures of an MI300X (192 GB, 5.3 TB/s) alone would say nothing",
+    ),
+    (
+        r"apple|mps|m[1-9](pro|max|ultra)?",
+        f"Apple silicon cannot be priced: {_CUDA_ONLY}, and Metal's (MPS) are others; its memory is the host's too",
+    ),
+)
+"""Spellings of what people have and no row can stand for -> why."""
+
+
 def names() -> tuple[str, ...]:
     """The names that `get` knows, GeForce first, then workstation and data centre, each from old to new."""
     return tuple(_BY_NAME)
@@ -40,6 +55,9 @@ def get(name: str) -> Device:
     known_as = _BY_SPELLING.get(_spelling(name)) if isinstance(name, str) else None
     if known_as is not None:
         return known_as
+    for spelling, reason in _ELSEWHERE:
+        if isinstance(name, str) and re.fullmatch(rf"({spelling})[a-z0-9]*", _spelling(name)):
+            raise UnknownNameError(f"unknown device {name!r}: {reason}")
     # "h100" and "rtx-3060" are short for something; spelling distance alone would offer "a100-40gb" and "rtx-3090" first.
     longer = [known for known in names() if known.startswith(f"{name}-".lower())]
     if longer:

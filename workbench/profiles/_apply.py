@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from workbench._errors import InputError, ProfileError
-from workbench.cost import versions
 from workbench.models import ModelSpec, resolve_model
+from workbench.profiles._versions import changed_versions
 from workbench.techniques import Handle, Settings, apply_all
 
 if TYPE_CHECKING:
@@ -77,12 +77,7 @@ def _other_components(profile: Profile, missing: list[str]) -> list[str]:
 
 def other_versions(made_with: Mapping[str, str]) -> list[str]:
     """A sentence if the installed versions are not those that a prediction is of; another version's code may need another amount."""
-    here = versions()
-    differences = [
-        f"{name} {version} there, {here.get(name, 'not installed')} here"
-        for name, version in sorted(made_with.items())
-        if here.get(name) != version
-    ]
+    differences = changed_versions(made_with)
     if not differences:
         return []
     return [

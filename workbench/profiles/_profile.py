@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -111,6 +112,28 @@ class Profile:
             return cls.from_json(data)
         except ProfileError as error:
             raise ProfileError(f"{path}: {error}") from error
+
+    @classmethod
+    def shipped(cls, model: str, vram_gb: float) -> Profile:
+        """A profile that ships with the package: the best plan of a model, at its native workload, for a card of so many GiB.
+
+        Args:
+            model: a catalogue name; `workbench profiles list` shows those that there are profiles of.
+            vram_gb: between two sizes it is the profile of the smaller one.
+
+        Raises:
+            UnknownNameError: no profiles ship for this model.
+            ProfileError: nothing fits there, or `vram_gb` is below the smallest size; the message says what comes nearest.
+
+        Warns:
+            UserWarning: other library versions are installed than those that it was planned with; how to plan anew.
+        """
+        from workbench.profiles._shipped import load_shipped
+
+        profiles = load_shipped(model)
+        if stale := profiles.stale():
+            warnings.warn(stale, UserWarning, stacklevel=2)
+        return profiles.profile(vram_gb)
 
     def apply(self, pipe: DiffusionPipeline, *, model: ModelSpec | str | None = None) -> Handle:
         """Prepares a pipeline, in place, by the same `apply_all` that the prediction was made with.
