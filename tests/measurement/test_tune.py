@@ -162,7 +162,7 @@ def priced(tuned):
     """Makes a candidate of so many predicted seconds and such caution."""
     cost = tuned.tried[0].candidate.cost
 
-    def make(seconds, caution):
+    def make(seconds, caution, need=10):
         scale = seconds / cost.total_s
         stages = tuple(
             dataclasses.replace(
@@ -173,7 +173,7 @@ def priced(tuned):
             )
             for stage in cost.price.stages
         )
-        price = dataclasses.replace(cost.price, stages=stages)
+        price = dataclasses.replace(cost.price, stages=stages, required_vram_bytes=need)
         settings = Settings.parse({"steps": {"count": 1 + round(1000 * seconds) + caution}})
         return Candidate(settings=settings, cost=dataclasses.replace(cost, price=price), caution=caution)
 
@@ -207,6 +207,14 @@ def test_what_is_worth_a_run_follows_what_was_measured(priced):
     assert worth_a_run(after, [quick, slow]) is None
     assert worth_a_run(after, [quick, same, slow]) is same
     assert worth_a_run(after, [quick, gentle]) is gentle  # nothing was measured at its caution yet
-    failed = [ran(quick, None, status="out_of_memory"), ran(gentle, 10.0)]
+    failed = [ran(quick, None, status="failed"), ran(gentle, 10.0)]
     assert worth_a_run(failed, pool) is same
     assert worth_a_run([*failed, ran(same, 2.0)], pool) is None
+
+
+@pytest.mark.parametrize(("status", "needed"), [("out_of_memory", None), ("ok", 101)])
+def test_what_needs_as_much_as_what_did_not_fit_is_not_tried(priced, status, needed):
+    large, larger, small = priced(1, 0, need=50), priced(1.5, 0, need=60), priced(2, 0, need=40)
+    after = [ran(large, None if status != "ok" else 1.0, status=status, needed=needed)]
+    assert worth_a_run(after, [large, larger, small]) is small
+    assert worth_a_run(after, [large, larger]) is None

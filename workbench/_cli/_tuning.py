@@ -116,7 +116,7 @@ def tune(
 
 
 def _watch(as_json: bool) -> Any:
-    """Lines on stderr, or nothing."""
-    from workbench.measurement import LineWatch, NoWatch
+    """How each run is doing, on stderr; nothing beside JSON."""
+    from workbench.measurement import NoWatch, watch_here
 
-    return NoWatch() if as_json else LineWatch()
+    return NoWatch() if as_json else watch_here()
