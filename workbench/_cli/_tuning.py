@@ -67,6 +67,9 @@ def tune(
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What the videos show.")] = None,
     repeats: Annotated[str, typer.Option(metavar="N", help="Measured calls of each run; default: 1.")] = "1",
     warmup: Annotated[str, typer.Option(metavar="N", help="Calls before them; default: 0.")] = "0",
+    trials: Annotated[
+        str | None, typer.Option(metavar="N", help="Trials of the sampler, by prediction; default: 64.")
+    ] = None,
     seed: Seed = "0",
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Study, records and logs; the same folder goes on.")
@@ -88,6 +91,7 @@ def tune(
         "forbid": forbid,
         "prompt": prompt,
         "runs": whole("--runs", runs),
+        "trials": whole("--trials", trials),
         "repeats": whole("--repeats", repeats),
         "warmup": whole("--warmup", warmup),
         "seed": whole("--seed", seed),
