@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and the type checke
     from workbench.calibration import calibrate
     from workbench.cost import Cost
     from workbench.devices import Device
-    from workbench.measurement import measure, tune
+    from workbench.measurement import measure, sensitivity, tune
     from workbench.models import Workload
     from workbench.profiles import Profile
     from workbench.questions import fit
@@ -42,6 +42,7 @@ __all__ = [
     "fit",
     "measure",
     "plan",
+    "sensitivity",
     "tune",
 ]
 
@@ -60,6 +61,7 @@ _HOME = {
     "fit": "workbench.questions",
     "measure": "workbench.measurement",
     "plan": "workbench._plan",
+    "sensitivity": "workbench.measurement",
     "tune": "workbench.measurement",
 }
 

@@ -19,8 +19,6 @@ from workbench.cost import (
     CallSummary,
     ComputeCache,
     Cost,
-    Quality,
-    QualityEffect,
     Store,
     Weights,
     price,
@@ -32,7 +30,8 @@ from workbench.cost.frames import frames_ram_bytes
 from workbench.cost.loading import Loaded, loading_notes
 from workbench.cost.regressions import torch_notes
 from workbench.devices import Device, rates_of, resolve
-from workbench.models import DEFAULT_MODEL, ModelSpec, Workload, resolve_model
+from workbench.models import ModelSpec, Workload, resolve_model
+from workbench.quality import quality_of
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +46,12 @@ def estimate(
     settings: Settings | Mapping[str, Any] | str | None = None,
     device: Device | str | None = None,
     *,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    batch: int | None = None,
     vram_gb: float | None = None,
     ram_gb: float | None = None,
     desktop_gb: float | None = None,
@@ -58,6 +63,7 @@ def estimate(
             default model's.
         settings: techniques by id, as `Settings`, a mapping, JSON text or the path of a JSON file; None means the library's defaults.
         device: a card or its name; None means a typical card of `vram_gb`.
+        frames: and the others up to `batch`: instead of the native values, where `workload` is a model.
         vram_gb: a cap in GiB; with `device` it must not exceed that card's memory.
         ram_gb: host RAM in GiB; None means unlimited.
         desktop_gb: GiB that the desktop and other programs hold on the card, within `vram_gb`; None means the card's default: 0 on
@@ -66,8 +72,9 @@ def estimate(
     Raises:
         InputError: something of this is wrong; the message says what, which value, and what is allowed.
     """
-    if not isinstance(workload, Workload):
-        workload = Workload.for_model(DEFAULT_MODEL if workload is None else workload)
+    workload = Workload.of(
+        workload, frames=frames, height=height, width=width, steps=steps, guidance=guidance, batch=batch
+    )
     chosen = resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb)
     with collector_paused():
         return Predictor(workload).cost(Settings.parse(settings), chosen)
@@ -119,7 +126,7 @@ class Predictor:
         calls = {key: self.summary(settings, component, key, kernel) for key, component in log.keys().items()}
         weights = {name: self.weights(settings, name) for name in self.spec.component_names()}
         residency = settings.residency(self.spec)
-        compute = self._compute.setdefault(rates_of(device), ComputeCache(device))
+        compute = self.compute(device)
         frames = frames_ram_bytes(log.video, self.workload.batch, self.spec.pipeline_class)
         loaded = {name: self.loaded(settings, name) for name in weights}
         sequence = self._sequence(settings)
@@ -134,7 +141,7 @@ class Predictor:
             settings=settings.to_json(),
             dtypes=settings.dtypes(self.spec),
             price=priced,
-            quality=_quality(settings),
+            quality=quality_of(settings, self.spec, self.workload),
             versions=versions(),
             notes=(
                 *self.spec.assumptions,
@@ -147,6 +154,15 @@ class Predictor:
 
     def _vae_class(self) -> str | None:
         return next((part.class_name for part in self.spec.components if part.name == "vae"), None)
+
+    def num_blocks(self) -> int:
+        """Blocks of the denoiser that group offloading finds, of two experts the most; 0 if there are none."""
+        plain = Settings()
+        return max((len(self.weights(plain, name).blocks) for name in self.spec.denoisers), default=0)
+
+    def compute(self, device: Device) -> ComputeCache:
+        """Compute times of calls at a device's rates, kept between prices."""
+        return self._compute.setdefault(rates_of(device), ComputeCache(device))
 
     def _sequence(self, settings: Settings) -> Sequences:
         options = settings.allocator_options()
@@ -289,20 +305,4 @@ def _made_instead(log: CallLog, workload: Workload) -> tuple[str, ...]:
     frames, height, width = log.video
     return (
         f"asked for {workload.frames} frames of {workload.height} × {workload.width}, the pipeline makes {frames} of {height} × {width}",
-    )
-
-
-def _quality(settings: Settings) -> Quality:
-    effects = [(technique.id, technique.effect()) for technique in settings.techniques]
-    return Quality(
-        effects=tuple(
-            QualityEffect(
-                technique=name,
-                provenance=effect.provenance,
-                loss_percent=effect.loss_percent,
-                metric=effect.metric,
-                source=effect.source,
-            )
-            for name, effect in effects
-        )
     )

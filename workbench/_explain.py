@@ -12,7 +12,7 @@ from workbench.cost import Cost
 from workbench.cost.held import Held
 from workbench.cost.price import workspace_bytes
 from workbench.devices import Device, resolve
-from workbench.models import DEFAULT_MODEL, ModelSpec, Workload
+from workbench.models import ModelSpec, Workload
 from workbench.search._explanation import Change, Explanation, Part, StagePeak
 from workbench.search.caution import caution
 from workbench.search.space import Space
@@ -29,6 +29,12 @@ def explain(
     settings: Settings | Mapping[str, Any] | str | None = None,
     device: Device | str | None = None,
     *,
+    frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    batch: int | None = None,
     vram_gb: float | None = None,
     ram_gb: float | None = None,
     desktop_gb: float | None = None,
@@ -41,6 +47,7 @@ def explain(
         workload: what to make; a model means its native workload, None the default model's.
         settings: techniques by id, as for `estimate`.
         device: a card or its name; None means a typical card of `vram_gb`.
+        frames: and the others up to `batch`: instead of the native values, where `workload` is a model.
         vram_gb: a cap in GiB.
         ram_gb: host RAM in GiB; None means unlimited.
         desktop_gb: GiB that the desktop and other programs hold on the card, within `vram_gb`; None means the card's default: 0 on
@@ -49,8 +56,9 @@ def explain(
     Raises:
         InputError: something of this is wrong; the message says what, which value, and what is allowed.
     """
-    if not isinstance(workload, Workload):
-        workload = Workload.for_model(DEFAULT_MODEL if workload is None else workload)
+    workload = Workload.of(
+        workload, frames=frames, height=height, width=width, steps=steps, guidance=guidance, batch=batch
+    )
     chosen, asked = (
         resolve(device, vram_gb=vram_gb, ram_gb=ram_gb, desktop_gb=desktop_gb),
         Settings.parse(settings),
@@ -168,17 +176,20 @@ def _stage_peak(stage: str, during: str, parts: list[Part]) -> StagePeak:
 
 def _changes(predictor: Predictor, settings: Settings, device: Device, cost: Cost) -> Iterator[Change]:
     """Every single choice of the search space that lowers the required VRAM of these settings."""
-    space = Space.of(predictor.spec, predictor.workload, device)
-    plain = {name: choices[0] for name, choices in space.dimensions.items()}
-    idle = space.settings_of(plain).to_json()
+    space = Space.of(predictor.spec, predictor.workload, device, blocks=predictor.num_blocks())
+    idle, given = space.settings_of(space.plain).to_json(), settings.to_json()
+    tried = {settings}
     for name, choices in space.dimensions.items():
         for choice in choices[1:]:
-            changed = space.settings_of({**plain, name: choice}).to_json()
+            changed = space.settings_of(space.at(name, choice)).to_json()
             for technique, parameters in changed.items():
-                if idle.get(technique) == parameters or settings.to_json().get(technique) == parameters:
+                if parameters in (idle.get(technique), given.get(technique)):
                     continue
                 try:
                     other = settings.with_(technique, parameters)
+                    if other in tried:
+                        continue
+                    tried.add(other)
                     lower = predictor.cost(other, device)
                 except SettingsError:
                     continue

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 from workbench._errors import InputError
 from workbench._estimate import Predictor, collector_paused
 from workbench._units import GIB
+from workbench.cost.outline import Outline
 from workbench.devices import Device, resolve
 from workbench.models import DEFAULT_MODEL, ModelSpec, Workload
 from workbench.search import Candidate
 from workbench.search import Plan as Plan
 from workbench.search._less_ram import sizes_below
+from workbench.search._rescue import composed_for
 from workbench.search._study import Evaluated, choose, run
 from workbench.search._words import describe_choice
 from workbench.search.caution import TOLERATED
 from workbench.search.pareto import front
 from workbench.search.pins import Pins
-from workbench.search.space import Space
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def plan(
     max_caution: int | None = None,
     pin: Settings | Mapping[str, Any] | None = None,
     forbid: Sequence[str] = (),
+    more: bool = False,
     trials: int = 64,
     seed: int = 0,
     storage: str | None = None,
@@ -72,6 +74,9 @@ def plan(
         pin: settings that stay as given, by technique id, `{"steps": 30, "quantization": {"transformer": "int8wo"}}`; they do not
             count as caution. The search chooses the other techniques.
         forbid: techniques that must not be used, `("cache", "quantization=nf4")`.
+        more: search the choices too that take traces of their own (further kinds of quantisation, blocks left alone by it, caches,
+            SageAttention, the other way of guidance, fused projections, allocator): minutes instead of seconds the first time. Without
+            it they are tried where nothing else fits.
         trials: trials of the sampler, after the seeds that exact composition gives it.
         seed: of the sampler; equal arguments give equal plans.
         storage: where the Optuna study is kept: a journal file or a database URL; None keeps it in memory.
@@ -100,6 +105,7 @@ def plan(
         chosen,
         limits=limits,
         pins=pins,
+        more=more,
         trials=trials,
         seed=seed,
         storage=storage,
@@ -133,11 +139,17 @@ class Limits:
 
     def allow(self, candidate: Candidate) -> bool:
         """Whether a candidate is neither too slow nor known to lose too much."""
-        if self.max_seconds is not None and candidate.cost.total_s > self.max_seconds:
+        return self._within(candidate.cost.total_s, candidate.cost.quality.known_loss_percent)
+
+    def allow_outline(self, settings: Settings, outline: Outline) -> bool:
+        """The same of what is not priced in full yet."""
+        known = 0.0 if self.min_quality is None else settings.known_loss_percent()
+        return self._within(outline.total_s, known)
+
+    def _within(self, seconds: float, loss_percent: float) -> bool:
+        if self.max_seconds is not None and seconds > self.max_seconds:
             return False
-        return (
-            self.min_quality is None or 100.0 - candidate.cost.quality.known_loss_percent >= self.min_quality
-        )
+        return self.min_quality is None or 100.0 - loss_percent >= self.min_quality
 
 
 def pricing(predictor: Predictor, device: Device, pins: Pins) -> Callable[[Settings], Candidate]:
@@ -159,6 +171,7 @@ def searched(
     pins: Pins,
     trials: int,
     seed: int,
+    more: bool = False,
     storage: str | None = None,
     choice: str = "",
     started: float | None = None,
@@ -169,9 +182,9 @@ def searched(
         SettingsError: what is pinned cannot act on this model, card or workload.
     """
     started = time.perf_counter() if started is None else started
-    space = Space.of(predictor.spec, predictor.workload, device, pins)
-    evaluated = Evaluated(space, pricing(predictor, device, pins))
     with collector_paused():
+        composition = composed_for(predictor, device, pins, more=more, allow=limits.allow_outline)
+        evaluated = Evaluated(composition, pricing(predictor, device, pins))
         study = run(evaluated, device, trials=trials, seed=seed, storage=storage)
     if not evaluated.all and evaluated.refused is not None:
         raise evaluated.refused  # without pins there is always something that can be priced
@@ -185,7 +198,7 @@ def searched(
         front=front(wanted),
         nearest_miss=None if best is not None else _nearest(wanted or allowed or evaluated.all),
         study=study,
-        trials=len(evaluated.all),
+        trials=composition.num_points,
         seconds=time.perf_counter() - started,
         ranking=ranking,
         choice=choice,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,13 +19,13 @@ from workbench.cost._memo import Memo
 from workbench.cost._trace import Trace
 from workbench.cost._weigh_loaded import Plain, loaded, tensors_of
 from workbench.cost.allocator import DEFAULT_OPTIONS, AllocatorOptions
-from workbench.cost.calllog import call_name
+from workbench.cost.calllog import OpCounts, call_name
 from workbench.cost.loading import Loaded
 from workbench.cost.rehearsal import Target, rehearse, retrace
 from workbench.cost.weigh import weigh
 from workbench.models import ModelSpec, Workload
 from workbench.models._build import build_meta_pipeline, call_kwargs, set_guidance
-from workbench.techniques import Quantization, Settings, apply_all
+from workbench.techniques import Compile, Quantization, Settings, apply_all
 
 
 class Workshop:
@@ -34,6 +35,7 @@ class Workshop:
         self.spec, self.workload = spec, workload
         self.memo = Memo()
         self.traces: dict[tuple[str, str, str], Trace] = {}
+        self.fused: dict[tuple[str, str, str], OpCounts] = {}
         self.weights: dict[tuple[str, str, AllocatorOptions], Weights] = {}
         self.loaded: dict[tuple[str, str], Loaded] = {}
         self._plain: dict[str, Plain] = {}
@@ -117,7 +119,10 @@ class Rehearsing:
         options: AllocatorOptions = DEFAULT_OPTIONS,
     ) -> CallSummary:
         """A call under the techniques that rewrite its component, with the target's attention kernel and the allocator's options."""
-        return CallSummary.of(self.trace(settings, component, key, kernel), options)
+        found = CallSummary.of(self.trace(settings, component, key, kernel), options)
+        if settings.get("compile") is None:
+            return found
+        return dataclasses.replace(found, ops=self._workshop.fused[settings.canonical(), key, kernel])
 
     def trace(self, settings: Settings, component: str, key: str, kernel: str) -> Trace:
         """The trace behind `summary`; the component is weighed in passing, while the techniques are applied."""
@@ -138,6 +143,16 @@ class Rehearsing:
                 if owner == component and name not in traces:
                     with refusing(settings, self.pipe):
                         traces[name] = retrace(self.calls[key], module, target, self._workshop.memo)
+                        self._fuse(name, settings, module, target)
+
+    def _fuse(self, name: tuple[str, str, str], settings: Settings, module: Any, target: Target) -> None:
+        """What a call runs if the settings compile it, while they are applied."""
+        technique = settings.get("compile")
+        if isinstance(technique, Compile):
+            from workbench.cost._flow import fused_ops
+
+            call, whole = self.calls[name[1]], not technique.regional
+            self._workshop.fused[name] = fused_ops(call, module, target, self._workshop.memo, whole=whole)
 
     def weights(
         self, settings: Settings, component: str, options: AllocatorOptions = DEFAULT_OPTIONS

@@ -58,6 +58,8 @@ class State:
     pace: list[float] = field(default_factory=list)
     """Seconds of a step in each phase, as they were found before the first: what is left to do is told from them."""
     curve: list[dict[str, float]] = field(default_factory=list)
+    changes: list[tuple[int, int]] = field(default_factory=list)
+    """(step at which it happened, number of steps until then) of each change of `steps`: schedules are of the new number from there on."""
 
     def done(self, part: Part) -> float:
         """Share of the part's time that the steps until now should have taken."""
@@ -85,7 +87,7 @@ def train(
     """Trains a part to its end, from its checkpoint in `folder` if there is one, and gives its averaged weights in evaluation mode.
 
     Args:
-        steps: how many, instead of what `part.minutes` affords.
+        steps: how many, instead of what `part.minutes` affords, or of how many it began with.
         checkpoint_s: seconds between checkpoints.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,10 @@ def train(
         say(
             f"{part.name}: {each:.3f} s a step, {state.steps} steps, {state.steps * each / 60:.1f} of {part.minutes:g} min"
         )
+    elif steps and steps != state.steps and state.step < min(steps, state.steps):
+        say(f"{part.name}: goes on at step {state.step}, with {steps} steps instead of {state.steps}")
+        state.changes.append((state.step, state.steps))
+        state.steps = steps
     elif state.step < state.steps:
         say(f"{part.name}: goes on at step {state.step} of {state.steps}")
     else:

@@ -42,8 +42,8 @@ class Sizes:
 
 FULL = Sizes(
     minutes={"classifier": 11, "vae": 46, "denoiser": 78},
-    most_steps={"classifier": 4000, "vae": 20_000, "denoiser": 20_000},
-    batch={"classifier": 24, "vae": 4, "denoiser": 32},
+    most_steps={"classifier": 4000, "vae": 20_000, "denoiser": 40_000},
+    batch={"classifier": 24, "vae": 4, "denoiser": 16},
 )
 QUICK = Sizes(
     clips=80,

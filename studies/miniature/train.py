@@ -2,6 +2,7 @@
 
     python studies/miniature/train.py --install        # about 2.5 hours on two CPU cores; the same command resumes
     python studies/miniature/train.py --quick          # every part for a few steps: does it run?
+    python studies/miniature/train.py --keep classifier vae   # these as they are in the package, the rest anew
 
 Draws clips, then trains the classifier, the VAE, and text encoder and denoiser on the VAE's latents; writes the pipeline in fp16 and
 prints the study's figures. `--install` puts the weights into the package.
@@ -15,6 +16,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,12 +25,13 @@ from typing import Any
 import torch
 from clips import drawn, encoded
 from evaluate import evaluate, table
-from loop import train
+from loop import Part, train
 from parts import FULL, QUICK, ROW, Sizes, classifier_part, denoiser_part, vae_part
 from safetensors.torch import save_file
 from torch import nn
 
 from workbench._files import replacing
+from workbench.miniature import load_classifier, load_miniature
 from workbench.miniature._tokenizer import tiny_tokenizer
 from workbench.miniature._trained import WEIGHTS
 from workbench.models._build import assemble
@@ -39,34 +42,61 @@ HERE = Path(__file__).parent
 MOST_BYTES = 12_000_000
 """What the weights may take in the package."""
 PARTS = ("classifier", "vae", "denoiser")
+TRAINING = "training.json"
 
 
 def run(
     sizes: Sizes,
     folder: Path,
     *,
-    steps: int | None = None,
+    steps: Sequence[int] | None = None,
     checkpoint_s: float = 120.0,
     only: str | None = None,
+    keep: Sequence[str] = (),
+    package: Path = WEIGHTS,
+    begin_with: Path | None = None,
 ) -> Path | None:
-    """All parts in order, or those up to `only`; the folder of the finished pipeline, or None before the last part."""
+    """All parts in order, or those up to `only`; the folder of the finished pipeline, or None before the last part.
+
+    Args:
+        steps: how many each part takes, in the order of `PARTS`, instead of what its minutes afford; also of a part that has begun with
+            another number. A single one is of all.
+        keep: parts that are not trained but taken from the package's weights, in `package`.
+        begin_with: weights from which the denoiser starts instead of random ones: a folder of a finished pipeline.
+    """
     same_sizes(sizes, folder)
     held_out = drawn(folder, "validation", max(sizes.clips // 20, 8))
     clips = drawn(folder, "train", sizes.clips)
-    kwargs: dict[str, Any] = {"steps": steps, "checkpoint_s": checkpoint_s}
-    trained: dict[str, nn.Module] = dict(
-        train(classifier_part(sizes, clips, held_out), folder, **kwargs).items()
-    )
+    asked = dict(zip(PARTS, steps if steps and len(steps) > 1 else (steps or [None]) * 3, strict=True))
+
+    def finished(part: Part) -> Iterator[tuple[str, nn.Module]]:
+        return iter(train(part, folder, steps=asked[part.name], checkpoint_s=checkpoint_s).items())
+
+    trained: dict[str, nn.Module] = {}
+    if "classifier" in keep:
+        trained["classifier"] = load_classifier(package)
+    else:
+        trained |= finished(classifier_part(sizes, clips, held_out))
     if only == "classifier":
         return None
-    trained |= train(vae_part(sizes, clips, held_out), folder, **kwargs).items()
+    if "vae" in keep:
+        trained["vae"] = load_miniature(package).vae.eval()
+    else:
+        trained |= finished(vae_part(sizes, clips, held_out))
     if only == "vae":
         return None
     latents, mean, std = encoded(folder, trained["vae"], clips)
     others = held_out_latents(trained["vae"], held_out, mean, std)
     trained["vae"].register_to_config(latents_mean=mean, latents_std=std)
-    trained |= train(denoiser_part(sizes, latents, others), folder, **kwargs).items()
-    return write(trained, folder / "pipeline", provenance(sizes, folder))
+    denoiser = denoiser_part(sizes, latents, others)
+    if begin_with is not None:
+        begin = load_miniature(begin_with)
+        for name, module in denoiser.modules.items():
+            module.load_state_dict(getattr(begin, name).state_dict())
+    trained |= finished(denoiser)
+    return write(
+        trained, folder / "pipeline", provenance(sizes, folder, {name: package for name in keep}, begin_with)
+    )
 
 
 @torch.no_grad()
@@ -98,18 +128,29 @@ def same_sizes(sizes: Sizes, folder: Path) -> None:
         temporary.write_text(text)
 
 
-def provenance(sizes: Sizes, folder: Path) -> dict[str, Any]:
-    """What made the weights: sizes, steps and minutes of each part, versions, machine, date."""
-    states = {name: torch.load(folder / f"{name}.pt", weights_only=True)["state"] for name in PARTS}
-    return {
+def provenance(
+    sizes: Sizes, folder: Path, kept: Mapping[str, Path], begin_with: Path | None
+) -> dict[str, Any]:
+    """What made the weights: sizes, steps and minutes of each part, versions, machine, date; of other weights, what their training said."""
+    facts: dict[str, Any] = {
         "made_by": "studies/miniature/train.py",
         "sizes": asdict(sizes),
-        "steps": {name: state["steps"] for name, state in states.items()},
-        "minutes": {name: round(state["seconds"] / 60, 2) for name, state in states.items()},
+        "parts": {name: _part(folder, name) for name in PARTS if name not in kept},
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+    for name, package in kept.items():
+        facts["parts"][name] = json.loads((package / TRAINING).read_text())["parts"][name] | {"kept": True}
+    if begin_with is not None:
+        facts["denoiser_began_with"] = json.loads((begin_with / TRAINING).read_text())
+    return facts
+
+
+def _part(folder: Path, name: str) -> dict[str, Any]:
+    state = torch.load(folder / f"{name}.pt", weights_only=True)["state"]
+    changes = {"steps_were_changed": state["changes"]} if state.get("changes") else {}
+    return {"steps": state["steps"], "minutes": round(state["seconds"] / 60, 2), **changes}
 
 
 def write(trained: dict[str, nn.Module], folder: Path, facts: dict[str, Any]) -> Path:
@@ -124,7 +165,7 @@ def write(trained: dict[str, nn.Module], folder: Path, facts: dict[str, Any]) ->
         name: tensor.half().contiguous() for name, tensor in trained["classifier"].state_dict().items()
     }
     save_file(weights, temporary / "classifier.safetensors")
-    (temporary / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (temporary / TRAINING).write_text(json.dumps(facts, indent=1) + "\n")
     size = sum(path.stat().st_size for path in temporary.rglob("*.safetensors"))
     if size > MOST_BYTES:
         raise SystemExit(f"the weights take {size} bytes, more than {MOST_BYTES}")
@@ -145,7 +186,8 @@ def keep_curves(folder: Path, target: Path) -> None:
     """The curves of every part, to where they are kept in the repository."""
     target.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
-        shutil.copy(folder / f"{name}.csv", target / f"{name}.csv")
+        if (folder / f"{name}.csv").exists():  # a part that was kept has its curve there already
+            shutil.copy(folder / f"{name}.csv", target / f"{name}.csv")
 
 
 def main() -> None:
@@ -162,16 +204,27 @@ def main() -> None:
         metavar=("CLASSIFIER", "VAE", "DENOISER"),
         help="instead of 11 46 78",
     )
-    parser.add_argument("--steps", type=int, help="steps of every part, instead of what the minutes afford")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        nargs="+",
+        help="steps of every part, or of each of the three, instead of what the minutes afford",
+    )
     parser.add_argument("--clips", type=int, help="training clips, instead of 16000")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="default: one per core")
     parser.add_argument("--checkpoint-s", type=float, default=120.0, help="seconds between checkpoints")
     parser.add_argument("--only", choices=PARTS[:2], help="stop after this part")
     parser.add_argument(
+        "--keep", nargs="+", choices=PARTS[:2], default=(), help="parts to take from the package's weights"
+    )
+    parser.add_argument("--begin-with", type=Path, help="a finished pipeline, whose denoiser is trained on")
+    parser.add_argument(
         "--install", action="store_true", help="put weights into the package and curves into the study"
     )
     given = parser.parse_args()
+    if given.steps and len(given.steps) not in (1, len(PARTS)):
+        parser.error(f"--steps takes one number or {len(PARTS)}, got {len(given.steps)}")
     if given.threads:
         torch.set_num_threads(given.threads)
     sizes = replace(QUICK if given.quick else FULL, seed=given.seed)
@@ -181,7 +234,15 @@ def main() -> None:
         sizes = replace(sizes, clips=given.clips)
     folder = given.out or HERE.parents[1] / "runs" / ("miniature-quick" if given.quick else "miniature")
     started = time.perf_counter()
-    pipeline = run(sizes, folder, steps=given.steps, checkpoint_s=given.checkpoint_s, only=given.only)
+    pipeline = run(
+        sizes,
+        folder,
+        steps=given.steps,
+        checkpoint_s=given.checkpoint_s,
+        only=given.only,
+        keep=given.keep,
+        begin_with=given.begin_with,
+    )
     if pipeline is None:
         return
     print(f"trained in {(time.perf_counter() - started) / 60:.1f} min (this run)", flush=True)

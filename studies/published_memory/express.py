@@ -143,6 +143,8 @@ def express(row: Row) -> Expressed:
     settings: dict[str, Any] = {}
     without, placed = _offload(row)
     settings |= placed
+    if "T5 block_level" in row["offload"]:
+        remarks.append("T5 went by blocks, here by layers as the denoiser: one setting has one way")
     code_base = _code_base(row)
     if _has_tiles(row, code_base):
         settings["vae_tiling"] = {}
@@ -270,12 +272,12 @@ def _offload(row: Row) -> tuple[tuple[str, ...], dict[str, Any]]:
     if found := re.match(r"group block_level (\d+) blocks/group \(T5\+DiT\)", text):
         parts = ["text_encoder", "transformer"]
         return (), {"offload": {"mode": "group", "blocks_per_group": int(found[1]), "components": parts}}
+    if re.match(r"group: DiT leaf_level ?\+ ?(CUDA )?stream", text):
+        parts = ["text_encoder", "transformer", *(["vae"] if "VAE leaf_level" in text else [])]
+        by_layer = {"mode": "group", "offload_type": "leaf_level", "stream": True, "components": parts}
+        return (), {"offload": by_layer}
     if text in UNSAID or "not stated" in text:
         raise Unexpressed("where the weights wait is not stated")
-    if "leaf" in text:
-        raise Unexpressed("group offload of single layers with a stream is no setting of ours")
-    if "block swap" in text:
-        raise Unexpressed("swaps some blocks only, which is no setting of ours")
     raise Unexpressed(f"offload {text!r} of its own code base is no setting of ours")
 
 

@@ -105,6 +105,8 @@ class Configuration:
     code_base: str | None = None
     """Other than diffusers: the same networks in other code."""
     compiled: bool = False
+    kernel: str | None = None
+    """The kernel for attention where it was not the one that PyTorch takes on this card today."""
     differs: tuple[str, ...] = ()
     """What is known to differ between what was measured and what is priced."""
 
@@ -125,6 +127,11 @@ def express(row: Row) -> Configuration:
     )
     if row["vae"] not in UNSAID and "tiling" in row["vae"] and not row["vae"].startswith("no "):
         settings["vae_tiling"] = {}
+    is_compiled = row["compile"] not in (*UNSAID, "no")
+    if is_compiled:
+        settings["compile"] = {"regional": False}
+    if "VAE" in row["compile"]:
+        differs.append("its autoencoder was compiled too")
     if "t5_cpu" in row["offload"]:
         differs.append("its text encoder computes on the CPU")
     return Configuration(
@@ -135,7 +142,8 @@ def express(row: Row) -> Configuration:
         seconds=seconds,
         only=only,
         code_base=_code_base(row),
-        compiled=row["compile"] not in (*UNSAID, "no"),
+        compiled=is_compiled,
+        kernel=_kernel(row),
         differs=tuple(differs),
     )
 
@@ -272,12 +280,12 @@ def _dtype(row: Row, spec: ModelSpec) -> dict[str, Any]:
     return {"dtype": changed} if changed else {}
 
 
-def _attention(row: Row) -> dict[str, Any]:
+def _kernel(row: Row) -> str | None:
     """FlashAttention-2 where the row says so, and on Hopper in diffusers' measurements of 2024: PyTorch took cuDNN's kernel there by
     default later (`check_prefer_cudnn_attention`)."""
     is_theirs = row["attn"].startswith("flash-attn")
     is_early = row["attn"] == "SDPA" and "H100" in row["hardware"]
-    return {"attention": {"backend": "flash"}} if is_theirs or is_early else {}
+    return "flash" if is_theirs or is_early else None
 
 
 def _cache(row: Row, spec: ModelSpec, differs: list[str]) -> dict[str, Any]:

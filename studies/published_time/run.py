@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from writing import write_report
 from workbench import devices
 from workbench._errors import InputError
 from workbench._estimate import Predictor, collector_paused
+from workbench.devices import Device
 from workbench.models import Workload
 from workbench.techniques import Settings
 
@@ -47,6 +49,17 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Before(Settings):
+    """Settings under a version of PyTorch that chose another kernel for attention."""
+
+    kernel: str = "flash"
+
+    def attention_kernel(self, device: Device) -> str:
+        """That kernel."""
+        return self.kernel
+
+
 class Oracle:
     """Predicts rows; what is known of a workload serves every row that has it."""
 
@@ -64,7 +77,10 @@ class Oracle:
         if key not in self._known:
             self._known[key] = Predictor(Workload.for_model(row.model, **row.workload))
         with collector_paused():
-            cost = self._known[key].cost(Settings.parse(row.settings), device)
+            settings = Settings.parse(row.settings)
+            if row.kernel is not None:
+                settings = Before(settings.techniques, row.kernel)
+            cost = self._known[key].cost(settings, device)
         return predicted(row, cost), self._known[key].spec.family, device.basis
 
 

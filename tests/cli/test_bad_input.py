@@ -10,7 +10,7 @@ from workbench import devices, models
 
 TECHNIQUES = (
     "allocator, dtype, fused_qkv, quantization, lora, attention, vae_tiling, vae_slicing, vae_attention_slicing, decode_chunks, "
-    "steps, cache, cfg, temporal_chunks, offload"
+    "steps, cache, cfg, temporal_chunks, offload, compile"
 )
 
 CAPS = [
@@ -133,6 +133,29 @@ def test_a_search_that_cannot_be_made(run, arguments, message):
 )
 def test_a_run_that_cannot_be_made(run, arguments, message):
     assert run("generate", *arguments) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--repeats", "many"], "--repeats must be a whole number, got 'many'"),
+        (["--repeats", "0"], "repeats must be a whole number of at least 1, got 0"),
+        (["--warmup", "-1"], "warmup must be a whole number of at least 0, got -1"),
+        (["--limit-s", "0"], "limit_s must be a number above 0, got 0.0"),
+        (["--again", "some"], "again must be one of nothing, failed, all, got 'some'"),
+        (["--out", "m.json"], "the record's file name must end in .nc, got 'm.json'"),
+        (
+            ["--settings", "{"],
+            "settings is not JSON: Expecting property name enclosed in double quotes at line 1 column 2",
+        ),
+        (["--baseline", '{"steps": 0}'], None),
+        (["--frames", "6"], "tiny makes 4*k+1 frames, got 6: nearest are 5 and 9"),
+    ],
+)
+def test_a_measurement_that_cannot_be_made(run, monkeypatch, arguments, message):
+    monkeypatch.setattr("workbench.measurement._sources.run_fresh", lambda *_, **__: pytest.fail("it ran"))
+    code, out, err = run("measure", "--model", "tiny", *arguments)
+    assert (code, out) == (2, "") and (message is None or err == f"error: {message}\n"), err
 
 
 @pytest.mark.parametrize("command", ["plan", "estimate"])

@@ -317,7 +317,7 @@ def test_version_and_help(run):
     for arguments in ([], ["--help"], ["-h"]):
         code, out, _ = run(*arguments)
         assert code == 0
-        for command in ("plan", "estimate", "generate", "models", "devices", "doctor"):
+        for command in ("plan", "estimate", "generate", "measure", "models", "devices", "doctor"):
             assert command in out
 
 
@@ -347,7 +347,7 @@ def test_a_terminal_without_the_characters_gets_others():
     environment = {"PYTHONIOENCODING": "ascii", "PATH": "", "PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert b"480 ? 832" in done.stdout
+    assert b"480?832" in done.stdout
 
 
 # --- explain --------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
+from workbench import devices
 from workbench.cost._lowering import lowered
 from workbench.cost._opclass import classify
 from workbench.cost._recorder import Recorder
 from workbench.cost._trace import RUN, Op
+from workbench.cost.roofline import _op_seconds
+from workbench.devices import Table
 
 X = torch.empty((2, 4096, 64), device="meta")
 ROW = torch.empty((64,), device="meta")
@@ -52,6 +57,21 @@ def test_broadcast_permuted_and_gapped_ones_do(run) -> None:
 )
 def test_those_of_one_layout_do_not(run) -> None:
     assert "scattered" not in classify(ops(run)[-1], on_cpu=False)[0]
+
+
+def test_addresses_cost_the_same_whatever_the_size_of_an_element() -> None:
+    card = devices.get("h200")
+    half = X.to(torch.bfloat16)
+    (in_full,), (in_half,) = ops(lambda: X + ROW), ops(lambda: half + ROW.to(torch.bfloat16))[-1:]
+    full, _, _ = _op_seconds(in_full, card)
+    assert full == pytest.approx(_op_seconds(in_half, card)[0])
+    # at the rate that was measured in half precision; never faster than the data moves
+    assert X.numel() * 4 / full == pytest.approx(1.46e12, rel=0.01)
+    table = Table(sizes=(1.0,), fractions=((card.efficiencies["memory"],),))
+    many_lanes = dataclasses.replace(card, tables={"memory.scattered": table})
+    traffic = in_full.read_bytes + in_full.write_bytes
+    moving = traffic / card.bandwidth_bytes_per_s / card.efficiencies["memory"]
+    assert _op_seconds(in_full, many_lanes)[0] == pytest.approx(moving)
 
 
 def test_on_a_cpu_they_are_what_they_were_measured_as() -> None:

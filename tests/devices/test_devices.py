@@ -17,6 +17,11 @@ ALL = tuple(devices.get(name) for name in devices.names())
 GPUS = pytest.mark.parametrize("device", ALL, ids=devices.names())
 
 WANTED = {
+    "rtx-3050-8gb",
+    "rtx-4060-laptop-8gb",
+    "rtx-4070-laptop-8gb",
+    "rtx-5060-8gb",
+    "rtx-5070",
     "rtx-3060-ti-8gb",
     "rtx-3080-ti",
     "rtx-3090-ti",
@@ -54,6 +59,9 @@ WANTED = {
     "h100-80gb",
     "h200",
     "b200",
+    "h20",
+    "l20",
+    "rtx-pro-6000",
 }
 
 
@@ -185,6 +193,8 @@ def test_narrower_types_are_faster_by_the_ratios_of_tensor_cores(device: Device)
         ("rtx-6000-ada", 142, 2505, 1024),
         ("l40s", 142, 2520, 1024),
         ("l4", 58, 2040, 1024),
+        ("l20", 92, 2520, 512),
+        ("rtx-pro-6000", 188, 2617, 1024),
         ("rtx-5070-ti", 70, 2452, 512),
         ("rtx-5090", 170, 2407, 512),
         ("t4", 40, 1590, 1024),
@@ -239,6 +249,21 @@ def test_an_unknown_name_offers_what_it_may_be_short_for_and_then_the_nearest(
     message = f"unknown device {asked!r}: did you mean {offered}? ({len(devices.names())} are known)"
     with pytest.raises(UnknownNameError, match=says(message)):
         devices.get(asked)
+
+
+@pytest.mark.parametrize("name", ["mi300x", "MI300X", "AMD Instinct MI300X", "radeon-rx-7900-xtx"])
+def test_cards_of_amd_are_refused_with_a_reason(name: str) -> None:
+    with pytest.raises(
+        UnknownNameError,
+        match=r"AMD cards cannot be priced: memory and time are traced with PyTorch's CUDA kernels",
+    ):
+        devices.get(name)
+
+
+@pytest.mark.parametrize("name", ["m3-max", "Apple M2 Ultra", "mps", "m4"])
+def test_apple_silicon_is_refused_with_a_reason(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="Apple silicon cannot be priced"):
+        devices.get(name)
 
 
 def test_a_name_that_is_no_text_is_unknown() -> None:

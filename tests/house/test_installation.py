@@ -14,7 +14,7 @@ SET_UP_AND_TEST = 'pip install -c constraints.txt -e ".[dev]" && pytest'
 # conda-forge's name, where it differs from PyPI's
 CONDA_NAMES = {"torch": "pytorch", "kaleido": "python-kaleido"}
 # conda-forge has it under no name we could check: environment.yml takes these from PyPI
-CONDA_FROM_PYPI = {"playwright"}
+CONDA_FROM_PYPI = {"gguf", "playwright"}
 
 
 def canonical(name: str) -> str:

@@ -14,7 +14,7 @@ ORDER = (
     "_version", "_units", "_errors", "_files", "_store",
     "devices", "models", "records",
     "cost", "calibration",
-    "runtime", "techniques", "twin",
+    "runtime", "techniques", "twin", "quality",
     "_rehearsing", "_estimate",
     "profiles", "search",
     "_plan", "_explain", "questions",

@@ -24,6 +24,7 @@ PUBLIC = [
     "fit",
     "measure",
     "plan",
+    "sensitivity",
     "tune",
 ]
 

@@ -30,9 +30,10 @@ def test_a_pipeline_from_nowhere_is_measured_here_and_left_as_it_was(built, tmp_
     assert (found.baseline.num_runs, tiled.num_runs, refused.status) == (2, 2, "failed")
     assert refused.error.startswith("SettingsError: decode_chunks does not apply to tiny: ")
     for one in found:
-        assert one.report[0] == (
+        assert (
             "measured in the process that asked, beside all that it holds: it was not loaded from a folder that is still there"
-        ) or one.report[0].startswith("no prediction for cpu: decode_chunks")
+            in one.report
+        )
         assert "the time limit cannot be kept there" in one.report
     assert tiled.quality["psnr_db"] > 20  # one tile holds all of so small a clip
     again = measure(built, candidates, out=tmp_path / "m.nc", limit_s=500, **{**ONCE, "repeats": 2})

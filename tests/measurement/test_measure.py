@@ -111,9 +111,9 @@ def test_the_prediction_is_beside(found):
             assert 0 < stage.measured_bytes <= stage.predicted_bytes
             assert stage.bytes_ratio == stage.measured_bytes / stage.predicted_bytes
         assert one.time_ratio == one.total_s.median / one.predicted["time"]["total_s"]
-    refused = found.candidates[1]
-    assert refused.predicted is None
-    assert any(sentence.startswith("no prediction for cpu: decode_chunks") for sentence in refused.report)
+    assert found.candidates[1].report == (
+        "the prediction is without decode_chunks {'frames': 2}, which does not act on a CPU",
+    )
 
 
 def test_speed_up_is_of_the_medians(found):

@@ -135,3 +135,17 @@ def test_damaged_json_is_refused(data, message):
     with pytest.raises(WorkloadError) as caught:
         Workload.from_json(data)
     assert str(caught.value) == message
+
+
+def test_a_workload_stands_for_itself_and_a_model_for_its_native_values():
+    given = Workload.for_model("wan2.1-t2v-14b", frames=33)
+    assert Workload.of(given, frames=None) is given
+    assert Workload.of("wan2.1-t2v-14b", frames=33, batch=None) == given
+    assert Workload.of() == Workload.for_model()
+
+
+def test_values_beside_a_workload_are_an_error():
+    with pytest.raises(
+        WorkloadError, match=r"^frames=5, steps=2 goes with a model; the given workload has its own values$"
+    ):
+        Workload.of(Workload.for_model(), frames=5, steps=2)

@@ -11,7 +11,7 @@ import xarray
 
 from workbench._errors import InputError
 from workbench._units import MIB, gib
-from workbench.records import STATUSES, build, load, merge, save
+from workbench.records import STATUSES, build, load, merge, save, with_quality
 from workbench.records._build import attribute
 from workbench.records._names import VARIABLES
 
@@ -236,3 +236,34 @@ def test_a_failed_write_leaves_nothing_behind_and_the_old_file_whole(tmp_path, m
         save(build(run("b")), path)
     assert [item.name for item in tmp_path.iterdir()] == ["clip.nc"]
     assert load(path)["trial"].item() == "a"
+
+
+# --- harness and quality --------------------------------------------------------------------------------------------------
+
+
+def test_a_record_says_how_it_was_run_and_nothing_where_nobody_knows():
+    harness = {"process": "fresh", "configuration": "tiled", "repeat": 1, "warmup_s": 2.5, "limit_s": None}
+    record = build(run(harness=harness)).sel(trial="a")
+    assert (record["process"].item(), record["configuration"].item()) == ("fresh", "tiled")
+    assert (record["repeat"].item(), record["warmup_s"].item()) == (1.0, 2.5)
+    assert "limit_s" not in record and "psnr_db" not in record and "job" not in build(run())
+
+
+def test_quality_is_added_to_a_record_and_read_back(tmp_path):
+    figures = {"psnr_db": "inf", "ssim": 1.0, "vmaf": None, "absent": ["VMAF was not asked for"]}
+    record = with_quality(build(run()), figures, "z")
+    back = load(save(merge([record, build(failed())]), tmp_path / "a.nc"))
+    assert back["psnr_db"].values.tolist()[0] == math.inf and math.isnan(back["psnr_db"].values[1])
+    assert back["psnr_db"].attrs["units"] == "dB"
+    assert back["reference"].values.tolist() == ["z", ""]
+    assert json.loads(back["quality_absent"].values[0]) == ["VMAF was not asked for"]
+    assert "vmaf" not in back
+    again = with_quality(back.isel(trial=[0]), {"psnr_db": 30.0}, "y")
+    assert (again["psnr_db"].item(), again["reference"].item()) == (30.0, "y")
+
+
+def test_calls_of_a_stage_that_nobody_counted_are_unknown():
+    cut = run(measured={**run()["measured"], "stages": [{"name": "denoise", "seconds": 1.0, "memory": {}}]})
+    record = build(cut).sel(trial="a")
+    assert math.isnan(record["stage_num_calls"].sel(stage="denoise"))
+    assert record["stage_num_calls"].sel(stage="decode") == 0

@@ -6,6 +6,7 @@ import pytest
 
 from workbench.devices import get
 from workbench.models import Workload
+from workbench.search._choices import spared_patterns
 from workbench.search._words import (
     describe_binds,
     describe_bytes,
@@ -68,6 +69,16 @@ pytestmark = pytest.mark.usefixtures("fixed_residuals")
         ({"steps": {"count": 30}}, "30 steps"),
         ({"temporal_chunks": {"frames": 41, "overlap": 8}}, "chunks of 41 frames, overlap 8"),
         ({"cache": {"kind": "first_block"}}, "first block cache"),
+        ({"cache": {"kind": "taylorseer", "interval": 8}}, "taylorseer cache of 8 steps"),
+        ({"cache": {"kind": "pab", "interval": 4}}, "pab cache of 4 calls"),
+        (
+            {"quantization": {"transformer": {"kind": "nf4", "skip": spared_patterns(0.25, 30)}}},
+            "nf4 (without 8 blocks) transformer",
+        ),
+        (
+            {"offload": {"mode": "group", "stream": True, "low_cpu_mem_usage": True, "resident_blocks": 15}},
+            "group offload by 1 block with a stream, pinned late (15 blocks resident)",
+        ),
         ({"compile": {}}, "compiled"),
         ({"compile": {"mode": "max-autotune"}}, "compiled max-autotune"),
         ({"new_thing": {"a": 1}}, 'new thing {"a": 1}'),

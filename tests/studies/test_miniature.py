@@ -156,17 +156,65 @@ def finished(study: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every part for two steps."""
     folder = tmp_path_factory.mktemp("run")
     sizes = replace(study.parts.QUICK, clips=8, batch={"classifier": 2, "vae": 1, "denoiser": 2})
-    study.train.run(sizes, folder, steps=2)
+    study.train.run(sizes, folder, steps=[2])
     return folder
 
 
 def test_every_part_runs_and_the_pipeline_loads_and_is_small_enough(study, finished):
     facts = json.loads((finished / "pipeline" / "training.json").read_text())
-    assert facts["steps"] == {"classifier": 2, "vae": 2, "denoiser": 2}
+    assert {name: part["steps"] for name, part in facts["parts"].items()} == dict.fromkeys(
+        ("classifier", "vae", "denoiser"), 2
+    )
     found = study.evaluate.evaluate(finished / "pipeline", clips=2, steps=2)
     assert study.evaluate.reached("weights_mb", found["weights_mb"])
     text = study.evaluate.table(found)
     assert "MISSED : at least 0.85" in text and "reconstruction_psnr_db" in text
+
+
+def test_parts_are_kept_and_the_denoiser_goes_on_from_a_finished_pipeline(study, finished, tmp_path):
+    from workbench.miniature import load_miniature
+
+    sizes = replace(study.parts.QUICK, clips=8, batch={"classifier": 2, "vae": 1, "denoiser": 2})
+    before = finished / "pipeline"
+    after = study.train.run(
+        sizes, tmp_path, steps=[1], keep=("classifier", "vae"), package=before, begin_with=before
+    )
+    facts = json.loads((after / "training.json").read_text())
+    assert facts["parts"]["vae"] == {**facts["parts"]["vae"], "steps": 2, "kept": True}
+    assert facts["parts"]["denoiser"]["steps"] == 1
+    assert facts["denoiser_began_with"]["parts"]["denoiser"]["steps"] == 2
+    old, new = load_miniature(before), load_miniature(after)
+    for name, tensor in old.vae.state_dict().items():
+        assert torch.equal(tensor, new.vae.state_dict()[name])
+    moved = [
+        (tensor - old.transformer.state_dict()[name]).abs().max()
+        for name, tensor in new.transformer.state_dict().items()
+    ]
+    assert 0 < max(moved) < 0.01  # a step of the optimiser away, not at other random numbers
+
+
+def test_a_part_that_has_begun_takes_another_number_of_steps_and_says_so(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study.loop, "_step_seconds", lambda part: [0.001])
+
+    class Killed(Exception):
+        pass
+
+    part = part_of(study)
+    losses = part.losses
+
+    def until_the_third(step: int, progress: float) -> Any:
+        if step == 2:
+            raise Killed
+        return losses(step, progress)
+
+    part.losses = until_the_third
+    with pytest.raises(Killed):
+        study.loop.train(part, tmp_path, steps=5, checkpoint_s=0.0, say=lambda line: None)
+    said: list[str] = []
+    study.loop.train(part_of(study), tmp_path, steps=9, say=said.append)
+    assert said[0] == "toy: goes on at step 2, with 9 steps instead of 5"
+    state = torch.load(tmp_path / "toy.pt", weights_only=True)["state"]
+    assert (state["step"], state["steps"], state["changes"]) == (9, 9, [(2, 5)])
 
 
 def test_trained_weights_are_half_precision_on_the_disk_and_full_when_loaded(finished):

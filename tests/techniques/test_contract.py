@@ -11,6 +11,7 @@ from workbench.techniques import (
     Attention,
     Cache,
     Cfg,
+    Compile,
     DecodeChunks,
     Dtype,
     FusedQkv,
@@ -45,6 +46,7 @@ INSTANCES: tuple[AbstractTechnique, ...] = (
     both("fp8wo"),
     both("nf4"),
     both("nf4_double"),
+    both("gguf_q8_0"),
     both("fp8_storage"),
     Quantization(components={"transformer": {"kind": "int8wo", "layers": "all", "skip": ["attn2"]}}),
     Quantization(components={"vae": "fp8_storage"}),
@@ -83,8 +85,6 @@ IDLE: tuple[AbstractTechnique, ...] = (
 
 if is_installed("bitsandbytes"):
     INSTANCES += (both("bnb8"),)
-if is_installed("gguf"):
-    INSTANCES += (both("gguf_q8_0"),)
 
 
 def name(technique: AbstractTechnique) -> str:
@@ -101,6 +101,10 @@ WITHIN_A_FRAME = VaeAttentionSlicing(frames=1)
 
 ADAPTED = Lora(rank=4)
 """A real pipeline's adapters are its user's: test_lora.py."""
+
+
+COMPILED = Compile()
+"""Kernels that a compiler makes are no ops that a recorder sees: test_compile.py."""
 
 
 class Decoded(Toy):
@@ -121,9 +125,9 @@ def test_decoding_fewer_frames_at_a_time_keeps_the_contract(latte):
 
 
 def test_every_technique_has_a_row():
-    assert {type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME, ADAPTED)} == set(
-        ALL
-    )
+    assert {
+        type(technique) for technique in (*INSTANCES, FEWER_AT_A_TIME, WITHIN_A_FRAME, ADAPTED, COMPILED)
+    } == set(ALL)
 
 
 @pytest.mark.parametrize("technique", (*INSTANCES, *IDLE), ids=name)

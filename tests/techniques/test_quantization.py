@@ -20,8 +20,7 @@ from workbench.testing import contract
 needs_bitsandbytes = pytest.mark.skipif(
     not is_installed("bitsandbytes"), reason="bitsandbytes is an optional extra: quantization"
 )
-needs_gguf = pytest.mark.skipif(not is_installed("gguf"), reason="gguf is an optional extra: quantization")
-PACKAGES = {"bitsandbytes": needs_bitsandbytes, "gguf": needs_gguf}
+PACKAGES = {"bitsandbytes": needs_bitsandbytes}
 STORED = {
     # torchao keeps a scale in fp32 and a zero point in int8 for each row
     "int8wo": lambda rows, columns: rows * columns + 5 * rows,

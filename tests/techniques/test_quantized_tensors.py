@@ -21,7 +21,6 @@ from workbench.testing import contract
 needs_bitsandbytes = pytest.mark.skipif(
     not is_installed("bitsandbytes"), reason="bitsandbytes is an optional extra: quantization"
 )
-needs_gguf = pytest.mark.skipif(not is_installed("gguf"), reason="gguf is an optional extra: quantization")
 PACKED_HERE = ("Q8_0", "Q5_0", "Q4_0")
 
 
@@ -99,7 +98,6 @@ def test_the_bytes_of_a_layer_of_bitsandbytes_are_all_counted():
     assert stored(layer.weight) == stored(ours) + (16 + 256) * 4
 
 
-@needs_gguf
 @pytest.mark.parametrize("name", PACKED_HERE)
 def test_gguf_weights_are_those_of_the_package_and_restored_as_diffusers_does(name):
     import gguf
@@ -122,7 +120,6 @@ def test_gguf_weights_are_those_of_the_package_and_restored_as_diffusers_does(na
     assert (wrong <= step[:, None] * 1.01 + 1e-3).all()  # its scales are in fp16
 
 
-@needs_gguf
 @pytest.mark.parametrize("name", ["Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K"])
 def test_the_largest_gguf_blocks_are_laid_out_and_restored(name):
     """Random bytes are a weight too; the package reads them as diffusers does."""

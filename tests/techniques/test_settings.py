@@ -66,6 +66,7 @@ def test_ids_are_a_contract():
         "cfg",
         "temporal_chunks",
         "offload",
+        "compile",
     )
     assert [get(name) for name in ORDER] == list(ALL)
 

@@ -19,6 +19,7 @@ from workbench._cli import _asking as _asking  # isort: skip
 from workbench._cli import _running as _running  # isort: skip
 from workbench._cli import _measuring as _measuring  # isort: skip
 from workbench._cli import _tuning as _tuning  # isort: skip
+from workbench._cli import _scanning as _scanning  # isort: skip
 from workbench._cli import _calibrating as _calibrating  # isort: skip
 from workbench._cli import _profiles as _profiles  # isort: skip
 from workbench._cli import _looking as _looking  # isort: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,9 +27,23 @@ def calibrate(
     reset: Annotated[
         bool, typer.Option("--reset", help="Forget every calibration of this user instead.")
     ] = False,
+    from_records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from-records",
+            metavar="FILE",
+            help="Instead of measuring, correct the calibration by this record of a real run; repeat it for more.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Measure what this machine reaches, so that times are predictions of it."""
+    if from_records:
+        if reset or device is not None:
+            raise InputError(
+                "--from-records says itself which device it is about: give it without --device and --reset"
+            )
+        return _refine(from_records, as_json)
     if reset:
         return _reset(device, as_json)
     from workbench._cli._output import working
@@ -39,6 +54,15 @@ def calibrate(
 
         found = measure(device, budget_s=number("--budget-s", budget_s) or 0)
     print_json(calibration_json(found)) if as_json else show(calibration_report(found))
+    return 0
+
+
+def _refine(records: list[Path], as_json: bool) -> int:
+    from workbench.calibration import refine
+    from workbench.views._calibration import refinement_json, refinement_report
+
+    found = refine(records)
+    print_json(refinement_json(found)) if as_json else show(refinement_report(found))
     return 0
 
 

@@ -80,6 +80,13 @@ Forbid = Annotated[
     list[str] | None,
     typer.Option(metavar="TECHNIQUE[=VALUE]", help="Do not use, repeatable: quantization, quantization=nf4."),
 ]
+More = Annotated[
+    bool,
+    typer.Option(
+        "--more",
+        help="Search also what takes traces of its own (caches, more kinds of quantisation): minutes.",
+    ),
+]
 
 
 def whole(option: str, text: str | None) -> int | None:

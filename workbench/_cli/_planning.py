@@ -22,6 +22,7 @@ from workbench._cli._options import (
     MaxSeconds,
     MinQuality,
     Model,
+    More,
     Pin,
     Ram,
     Seed,
@@ -59,6 +60,7 @@ def plan(
     max_caution: MaxCaution = None,
     pin: Pin = None,
     forbid: Forbid = None,
+    more: More = False,
     trials: Annotated[str | None, typer.Option(metavar="N", help="Trials of the sampler.")] = None,
     seed: Seed = "0",
     storage: Annotated[
@@ -92,6 +94,7 @@ def plan(
             ram_gb=ram,
             desktop_gb=desktop,
             storage=storage,
+            more=more,
             seed=start or 0,
             **{name: value for name, value in asked.items() if value is not None},
         )

@@ -4,3 +4,5 @@ from workbench.calibration._calibrate import NOISY as NOISY
 from workbench.calibration._calibrate import calibrate as calibrate
 from workbench.calibration._fit import Sample as Sample
 from workbench.calibration._fit import fitted as fitted
+from workbench.calibration._refine import Refinement as Refinement
+from workbench.calibration._refine import refine as refine

@@ -7,6 +7,7 @@ imported only when something is not yet known.
 from workbench._store import Store as Store
 from workbench._store import versions as versions
 from workbench.cost._cost import Cost as Cost
+from workbench.cost._cost import Distance as Distance
 from workbench.cost._cost import Quality as Quality
 from workbench.cost._cost import QualityEffect as QualityEffect
 from workbench.cost.calllog import CallLog as CallLog

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from workbench._units import gib
@@ -11,6 +11,31 @@ from workbench.cost.margin import stage_margin
 from workbench.cost.price import Price, StageCost, fit_probability
 from workbench.devices import Device
 from workbench.models import Workload
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Distance:
+    """How far a run's output is from that of the un-optimised run with the same seed: the middle clip, and the range over clips."""
+
+    psnr_db: float
+    """At most 100, for clips that differ by less than a byte shows."""
+    psnr_low_db: float
+    psnr_high_db: float
+    ssim: float
+    """1 for equal clips."""
+    ssim_low: float
+    ssim_high: float
+    clips: int
+    provenance: str
+    """`measured on this model` or `measured on the miniature`; of a combination, the weaker of its parts'."""
+    source: str
+    """What was run."""
+    predicted: bool = False
+    """Whether it is worked out from the distances of several parts, instead of measured as it is."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +49,8 @@ class QualityEffect:
     """None when unknown."""
     metric: str
     source: str
+    distance: Distance | None = None
+    """What was measured of it; None when nothing near it was."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +58,8 @@ class Quality:
     """The effects of all techniques in use."""
 
     effects: tuple[QualityEffect, ...] = ()
+    distance: Distance | None = None
+    """Of all techniques together, predicted from what was measured of each; None unless all that are not exact are known."""
 
     @property
     def is_exact(self) -> bool:
@@ -40,7 +69,11 @@ class Quality:
     @property
     def unknown(self) -> tuple[str, ...]:
         """Techniques whose effect nobody has measured."""
-        return tuple(effect.technique for effect in self.effects if effect.loss_percent is None)
+        return tuple(
+            effect.technique
+            for effect in self.effects
+            if effect.loss_percent is None and effect.distance is None
+        )
 
     @property
     def known_loss_percent(self) -> float:
@@ -56,14 +89,18 @@ class Quality:
                 "metric": e.metric,
                 "provenance": e.provenance,
                 "source": e.source,
+                "distance": None if e.distance is None else e.distance.to_json(),
             }
             for e in self.effects
         ]
         return {
             "exact": self.is_exact,
-            "loss_percent": None if self.unknown else self.known_loss_percent,
+            "loss_percent": None
+            if any(e.loss_percent is None for e in self.effects)
+            else self.known_loss_percent,
             "known_loss_percent": self.known_loss_percent,
             "unknown": list(self.unknown),
+            "distance": None if self.distance is None else self.distance.to_json(),
             "effects": effects,
         }
 

@@ -127,7 +127,8 @@ def describe(
     ):  # softmax, isneginf to a mask, all, and where in place (torch 2.13, attention.cpp)
         mask = outputs[0].numel()
         return Op(name, "memory", dtype, 0, 3 * read + mask, 2 * written + mask, workspace_bytes=mask)
-    return Op(name, "memory", dtype, 0, read, written, (1,) if _is_scattered(func, inputs, outputs) else ())
+    addressed = (sum(t.numel() for t in outputs),) if _is_scattered(func, inputs, outputs) else ()
+    return Op(name, "memory", dtype, 0, read, written, addressed)
 
 
 def _is_scattered(func: torch._ops.OpOverload, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:

@@ -26,7 +26,7 @@ from workbench.cost._signature import (
     storage_key,
     surface,
 )
-from workbench.cost._trace import ALLOC, ENTER, FREE, RUN, Trace
+from workbench.cost._trace import ALLOC, ENTER, FREE, RUN, USE, Trace
 
 if TYPE_CHECKING:
     from workbench.cost._recorder import Recorder
@@ -328,4 +328,7 @@ def _renamed(events: list[tuple[Any, ...]], local: dict[int, int], prefix: str) 
             case (3, child, ins, outs, path):
                 bound = tuple(None if i is None else local.get(i) for i in ins)
                 renamed.append((ENTER, child, bound, tuple((t, local[o]) for t, o in outs), path[strip:]))
+            case (4, op, reads, writes, fuses):
+                theirs = [tuple((local.get(i), at, n) for i, at, n in uses) for uses in (reads, writes)]
+                renamed.append((USE, op, *theirs, fuses))
     return renamed

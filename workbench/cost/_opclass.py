@@ -35,6 +35,9 @@ NOTHING: Final = frozenset(
         "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "detach_", "lift", "resize_",
     }
 )  # fmt: skip
+SCATTERED: Final = "memory.scattered"
+HALF_ELEMENT_BYTES: Final = 4.0
+"""Read and written of one element in half precision: what the rate of `memory.scattered` was measured with."""
 _ATTENTION: Final = (("flash_attention_for_cpu", "cpu"), ("flash", "flash"), ("cudnn", "cudnn"))
 
 _MKLDNN_LEAST_ROWS: Final = 20480
@@ -50,7 +53,8 @@ def classify(op: Op, *, on_cpu: bool) -> tuple[str, float, float]:
     """(class, work, narrowest dimension) of an op; the class is empty if nothing is computed or moved.
 
     Work is FLOPs, or bytes read and written of what moves or maps numbers; of `conv3d_small` it is the elements of all windows, and its
-    output channels take the place of the narrowest dimension.
+    output channels take the place of the narrowest dimension. Of `memory.scattered` it is the elements, each as the bytes that one in half
+    precision reads and writes: the addresses cost the same whatever its size.
 
     Args:
         on_cpu: whether it runs on PyTorch's CPU kernels.
@@ -79,7 +83,7 @@ def _memory(op: Op, on_cpu: bool) -> tuple[str, float, float]:
     if op.kind == "view" or name in NOTHING:
         return "", 0.0, 1.0
     if op.dims and not on_cpu:
-        return "memory.scattered", work, 1.0
+        return SCATTERED, HALF_ELEMENT_BYTES * op.dims[0], 1.0
     if name == "_to_copy":
         return ("memory.copy" if op.read_bytes == op.write_bytes else "memory.cast"), work, 1.0
     return f"memory.{_CLASS_OF.get(name, 'elementwise')}", work, 1.0

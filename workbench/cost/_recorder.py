@@ -90,7 +90,7 @@ class Recorder(TorchDispatchMode):
             return lifted
         if self.hollow and func.is_view:
             return self._view(func, args, kwargs)
-        inputs = _tensors(args) + _tensors(kwargs.values()) if kwargs else _tensors(args)
+        inputs = tensors_among(args) + tensors_among(kwargs.values()) if kwargs else tensors_among(args)
         if inputs and not kwargs and _are_numbers(inputs):
             out = func(*args)
             if isinstance(out, Tensor) and out.numel() <= _NUMBERS:
@@ -110,7 +110,7 @@ class Recorder(TorchDispatchMode):
     def _view(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A view of a tensor makes and moves nothing: half of all ops, and some models take one per row."""
         out = func(*args, **kwargs)
-        if args[0].numel() <= _TABLE and _largest(_tensors((out,))) <= _NUMBERS:
+        if args[0].numel() <= _TABLE and _largest(tensors_among((out,))) <= _NUMBERS:
             return out
         key = (func, args[0].dtype)
         op = self._ops.get(key)
@@ -213,7 +213,7 @@ class Recorder(TorchDispatchMode):
 
     def _note(self, func: Any, inputs: list[Tensor], out: Any, args: tuple[Any, ...]) -> Op | None:
         """Records an op that has run, and the storages it made; None if it is arithmetic with numbers."""
-        outputs = _tensors((out,))
+        outputs = tensors_among((out,))
         if _largest(outputs) <= _NUMBERS and _largest(inputs) <= _TABLE:
             return None
         known = {t.untyped_storage()._cdata for t in inputs}
@@ -345,7 +345,7 @@ def _without_generator(kwargs: dict[str, Any], large: bool) -> dict[str, Any]:
     return {**kwargs, "generator": None} if large and "generator" in kwargs else kwargs
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def tensors_among(values: Any) -> list[Tensor]:
     """Every tensor among values, one level of lists deep (no ATen op nests deeper)."""
     found = []
     for value in values:

@@ -10,6 +10,10 @@ Storages have small integer ids: `0, 1, ...` were allocated inside the trace, `-
     (FREE, id)                          a storage dies
     (RUN, op, path)                     an `Op` has run in the module `path` (after the ALLOCs of its outputs)
     (ENTER, trace, ins, outs, path)     another trace runs: `ins[k]` is our id of its input `-1-k`, `outs` pairs its id with ours
+
+A trace that is to be fused (`_flow.py`) has after each RUN what its op touches; nothing else looks at these:
+
+    (USE, op, reads, writes, fuses)     each of them (id, or None for a weight; offset; bytes); whether a compiler may fuse the op
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-ALLOC, FREE, RUN, ENTER = range(4)
+ALLOC, FREE, RUN, ENTER, USE = range(5)
 
 BLOCK_BYTES = 512
 """PyTorch's CUDA caching allocator rounds every request up to this (c10/cuda/CUDACachingAllocator.cpp, `kMinBlockSize`)."""
@@ -47,7 +51,7 @@ class Op:
     dims: tuple[int, ...] = ()
     """What the price of this kind depends on: (batch, m, n, k) of a product, (batch, heads, queries, keys, head_dim) of an attention,
     (output positions, output channels, products per output, spatial dimensions, groups, batch, input elements / last dimension) of a
-    convolution, (1,) of an element-wise op that works out the address of every element."""
+    convolution, (elements,) of an element-wise op that works out the address of every element."""
     workspace_bytes: int = 0
     """Scratch memory the library takes while the op runs, beyond its outputs (see `_kernels.py` for each rule's source)."""
     _hash: int = field(init=False, repr=False, compare=False)

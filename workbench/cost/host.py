@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench._units import GIB
@@ -72,20 +72,42 @@ def host_ram(weights: Mapping[str, Weights], residency: Residency, frames_bytes:
     Args:
         frames_bytes: the finished video's frames (`frames.frames_ram_bytes`).
     """
-    places = {name: waiting(held, residency.of(name)) for name, held in weights.items()}
-    highest = sum(place.in_ram for place in places.values()) + frames_bytes
-    ahead = {
-        name: held.total_bytes if residency.of(name).mode != "resident" else 0
-        for name, held in weights.items()
-    }
-    done = 0
-    for name, place in places.items():
-        copies = _is_copied_whole(residency.of(name))
-        now = done + sum(ahead.values()) + (place.pinned if copies else 0)
-        highest = max(highest, now) if copies else highest
-        ahead[name] = 0
-        done += place.in_ram
-    return PROCESS_RAM_BYTES + highest
+    stays = [stay(held, residency.of(name)) for name, held in weights.items()]
+    return PROCESS_RAM_BYTES + highest_ram(stays, frames_bytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stay:
+    """One component's part of the host RAM while a pipeline is set up and runs."""
+
+    in_ram: int
+    """What waits there."""
+    before: int
+    """What is there before its stream is set up."""
+    copied: int
+    """Pinned copies that are made while the originals are there; -1 where none are."""
+
+
+def stay(held: Weights, placement: Placement) -> Stay:
+    """A component's part, from its weights and where they are placed."""
+    place = waiting(held, placement)
+    return Stay(
+        in_ram=place.in_ram,
+        before=held.total_bytes if placement.mode != "resident" else 0,
+        copied=place.pinned if _is_copied_whole(placement) else -1,
+    )
+
+
+def highest_ram(stays: Sequence[Stay], frames_bytes: int = 0) -> int:
+    """`host_ram` without the process itself, from each component's part in the order in which they are set up."""
+    highest = sum(part.in_ram for part in stays) + frames_bytes
+    done, ahead = 0, sum(part.before for part in stays)
+    for part in stays:
+        if part.copied >= 0:
+            highest = max(highest, done + ahead + part.copied)
+        ahead -= part.before
+        done += part.in_ram
+    return highest
 
 
 def _is_copied_whole(placement: Placement) -> bool:

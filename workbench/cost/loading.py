@@ -233,7 +233,12 @@ class HostRam:
     def total_bytes(self) -> int:
         """The most of running and loading; what is not known to be mapped is cast on the way from its file."""
         loading = self.loading.host_bytes if self.loading is not None else 0
-        return self.process_bytes + max(self.running_bytes + self.kept_bytes, loading)
+        return self.total_of(self.process_bytes, self.running_bytes, self.kept_bytes, loading)
+
+    @staticmethod
+    def total_of(process: int, running: int, kept: int, loading: int) -> int:
+        """`total_bytes` of these parts."""
+        return process + max(running + kept, loading)
 
     def to_json(self) -> dict[str, float]:
         """In GiB; `total_gib` is the most of running with what is kept, and loading, beside the process."""

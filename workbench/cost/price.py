@@ -110,7 +110,8 @@ def price(
     on_gpu = Held(log, weights, residency)
     for stage in log.stages:
         memory = _stage_memory(stage, calls, weights, residency, on_gpu, device, cached)
-        costs.append(_stage_time(stage, log, calls, weights, residency, device, compute, memory))
+        time = stage_time(stage, log, calls, weights, residency, device, compute)
+        costs.append(_stage_cost(stage, memory, time))
     allocated = max(stage.peak_allocated_bytes for stage in costs)
     reserved = max(stage.peak_reserved_bytes for stage in costs)
     peaks = load_peaks(loaded.values() if loaded is not None else map(_as_it_runs, weights.values()))
@@ -246,7 +247,17 @@ def workspace_bytes(device: Device) -> int:
     return CUBLAS_WORKSPACE_BYTES.get(device.architecture, CUBLAS_WORKSPACE_DEFAULT_BYTES)
 
 
-def _stage_time(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageTime:
+    """One stage's seconds: the part of `StageCost` that no memory decides."""
+
+    seconds: float
+    low_s: float
+    high_s: float
+    by_kind_s: Mapping[str, float] = field(hash=False)
+
+
+def stage_time(
     stage: Stage,
     log: CallLog,
     calls: Mapping[str, CallSummary],
@@ -254,14 +265,27 @@ def _stage_time(
     residency: Residency,
     device: Device,
     compute: ComputeCache,
-    memory: _Memory,
-) -> StageCost:
+) -> StageTime:
+    """Seconds of one stage: its calls' compute, and the waiting for weights.
+
+    Args:
+        residency: as the pipeline allows it (`held.as_placed`).
+    """
     total = compute.of(stage)
     for call in stage.calls:
         total = total + compute.of(calls[call.key]).times(call.count)
     stalls, stalls_low = waits(stage, log, calls, weights, residency, device, compute.of)
-    seconds = total.expected + stalls
+    learned = device.correction(stage.name)
+    seconds = (total.expected + stalls) * learned
     low_s, high_s = band(seconds, total.low + stalls_low, device)
+    by_kind_s = {
+        kind: spent * learned
+        for kind, spent in zip((*KINDS, "transfer"), (*total.by_kind, stalls), strict=True)
+    }
+    return StageTime(seconds=seconds, low_s=low_s, high_s=high_s, by_kind_s=by_kind_s)
+
+
+def _stage_cost(stage: Stage, memory: _Memory, time: StageTime) -> StageCost:
     return StageCost(
         name=stage.name,
         weights_bytes=memory.weights,
@@ -270,8 +294,8 @@ def _stage_time(
         peak_reserved_bytes=memory.reserved,
         cached_bytes=memory.cached,
         binds=memory.binds,
-        seconds=seconds,
-        low_s=low_s,
-        high_s=high_s,
-        by_kind_s={**dict(zip(KINDS, total.by_kind, strict=True)), "transfer": stalls},
+        seconds=time.seconds,
+        low_s=time.low_s,
+        high_s=time.high_s,
+        by_kind_s=time.by_kind_s,
     )

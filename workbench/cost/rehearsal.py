@@ -102,6 +102,11 @@ def _video_of(output: Any) -> tuple[int, int, int] | None:
 def retrace(call: Call, component: nn.Module, target: Target, memo: Memo | None = None) -> Trace:
     """Traces one call again, on a component that techniques have changed since."""
     recorder = Recorder(memo=_for_target(memo, target), cudnn=target.kind == "cuda")
+    return remade(recorder, call, component, target)
+
+
+def remade(recorder: Recorder, call: Call, component: nn.Module, target: Target) -> Trace:
+    """The trace of a call that is made again under a recorder."""
     with (
         torch.no_grad(),
         _cast(component, call.dtype, recorder.memo),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.cost._opclass import classify
+from workbench.cost._opclass import SCATTERED, classify
 from workbench.cost._trace import Op
 from workbench.cost.calllog import OpCounts
 from workbench.devices import Device, Table
@@ -66,9 +66,12 @@ def _op_seconds(op: Op, device: Device) -> tuple[float, str, float]:
     traffic = (op.read_bytes + op.write_bytes) / device.bandwidth_bytes_per_s
     if not op.flops:
         table = _table(device, group, op.dtype)
-        if table is not None:
-            return table.seconds(work, width, device.bandwidth_bytes_per_s), "memory", traffic
-        return traffic / device.efficiencies["memory"], "memory", traffic
+        moving = traffic / device.efficiencies["memory"]
+        if table is None:
+            return moving, "memory", traffic
+        seconds = table.seconds(work, width, device.bandwidth_bytes_per_s)
+        # addresses are worked out while data moves
+        return max(seconds, moving) if group == SCATTERED else seconds, "memory", traffic
     rate = device.dense_flops[rate_key(op.kind, op.dtype, device)]
     arithmetic = op.flops / rate
     least = max(traffic, arithmetic)

@@ -11,6 +11,7 @@ from workbench.devices._calibrated import (
     save_calibration,
 )
 from workbench.devices._catalogue import get, names
+from workbench.devices._corrections import Correction, corrections, kind_of
 from workbench.devices._detect import cpu, this_machine
 from workbench.devices._device import Device
 from workbench.devices._resolve import DEFAULT_VRAM_GB, resolve
@@ -20,13 +21,16 @@ from workbench.devices._typical import typical
 __all__ = [
     "DEFAULT_VRAM_GB",
     "Calibration",
+    "Correction",
     "Device",
     "Table",
     "TimeBand",
     "calibrated",
     "calibration_file",
+    "corrections",
     "cpu",
     "get",
+    "kind_of",
     "load_calibration",
     "machine_name",
     "names",

@@ -208,11 +208,12 @@ _LAUNCH: Final = (
 
 
 # --- Fractions that depend on what an op looks like ---------------------------------------------------------------------
-_SCATTERED_BYTES_PER_LANE: Final = 0.037
+_SCATTERED_BYTES_PER_LANE: Final = 0.087
 _SCATTERED: Final = (
-    "uncalibrated: broadcast and permuted element-wise ops work out every address on the integer lanes; PyTorch's bias-add moves 0.62 TB/s "
-    "on an H200, where a same-shape add of that size moves 1.39 (tile-ai/TileOPs pull request 537); in proportion to the lanes, at most "
-    "what contiguous ones reach"
+    "uncalibrated: broadcast and permuted element-wise ops work out every address on the integer lanes, whatever an element's size; with a "
+    "broadcast operand PyTorch's sub and mul move 1.46 TB/s of fp16 on an H200, with two of one shape 3.85 (1024 x 20480, profile logs of "
+    "tile-ai/TileOPs, whose own kernels that compute addresses take as long for fp32 as for fp16; its pull request 537 has 0.62 of a "
+    "million elements, most of it launch); in proportion to the lanes, at most what contiguous ones reach"
 )
 _FA2_HOPPER: Final = (
     "uncalibrated: FlashAttention-2 at 0.35 of an H100's peak (FlashAttention-3, arXiv 2407.08608); at head size 64 310 TFLOPS "

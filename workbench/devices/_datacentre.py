@@ -18,6 +18,10 @@ _V100: Final = (
 )
 _HALVED: Final = "figures with sparsity x 0.5 for dense"
 
+_TOMS: Final = (
+    "tomshardware.com, 'H20, L20, and L2 to fill void left by restricted models', a table of NVIDIA's figures"
+)
+
 _V100_RATES: Final = {"fp32": 15.7, "fp16": 125.0}
 _A100_RATES: Final = {"fp32": 19.5, "tf32": 156.0, "fp16": 312.0, "bf16": 312.0, "int8": 624.0}
 _H100_RATES: Final = {
@@ -160,6 +164,23 @@ ADA: Final[tuple[Device, ...]] = (
         source="NVIDIA L40S data sheet, the first (dense) figure of each pair",
         link=Link(generation=4, lanes=16),
     ),
+    card(
+        name="l20",
+        title="NVIDIA L20 48 GB",
+        architecture="ada",
+        capability=(8, 9),
+        memory_gib=48,
+        visible_mib=45486,
+        visible_source="taken to be as the L40S's: the same chip and memory with ECC; reported as 46 GB in vllm-project/vllm#7721",
+        bandwidth_gb_s=864,
+        tera_ops={"fp32": 59.35, "tf32": 59.8, "fp16": 119.5, "bf16": 119.5, "int8": 239, "fp8": 239},
+        source=(
+            f"{_TOMS} (tf32 59.8, fp16 and bf16 119.5, int8 and fp8 239, 864 GB/s); fp32 and PCIe 4.0 x16: topcpu.net. "
+            "Tensor cores at half of the L40S's rate, as on the L40"
+        ),
+        link=Link(generation=4, lanes=16),
+        profile="ada-half-rate",
+    ),
 )
 
 HOPPER: Final[tuple[Device, ...]] = (
@@ -187,6 +208,24 @@ HOPPER: Final[tuple[Device, ...]] = (
         bandwidth_gb_s=4800,
         tera_ops=_H100_RATES,
         source=f"NVIDIA H200 data sheet, SXM (rates as the H100's), {_HALVED}",
+        link=Link(generation=5, lanes=16),
+    ),
+    card(
+        name="h20",
+        title="NVIDIA H20 96 GB",
+        architecture="hopper",
+        capability=(9, 0),
+        memory_gib=96,
+        visible_mib=97256,
+        visible_source=(
+            "97871 MiB in a public nvidia-smi listing of an H20, less 615 MiB: by so much CUDA reports less than nvidia-smi on an H200"
+        ),
+        bandwidth_gb_s=4000,
+        tera_ops={"fp32": 44, "tf32": 74, "fp16": 148, "bf16": 148, "int8": 296, "fp8": 296},
+        source=(
+            f"{_TOMS} (tf32 74, fp16 and bf16 148, int8 and fp8 296, 4.0 TB/s); fp32 44: a second report of NVIDIA's sheet; dense figures. "
+            "The link is taken to be as of the other SXM modules of Hopper"
+        ),
         link=Link(generation=5, lanes=16),
     ),
 )

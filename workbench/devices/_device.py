@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from workbench._errors import CapError, InputError
 from workbench._units import format_gib
+from workbench.devices._corrections import Correction, kind_of
 from workbench.devices._tables import Table, TimeBand
 
 ARCHITECTURES: Final = ("cpu", "volta", "turing", "ampere", "ada", "hopper", "blackwell")
@@ -88,6 +89,9 @@ class Device:
     band: TimeBand | None = None
     """How far predicted times were from measured ones on this device; None where nothing was measured."""
 
+    corrections: Mapping[str, Correction] = field(default_factory=dict, hash=False)
+    """What real jobs measured over what the rates alone predict, by kind of stage (`denoise`, `decode`); none until there were some."""
+
     rent_usd_per_hour: float | None = None
     """What renting one costs, in US dollars; `sources` has the offer and its date. None means unknown."""
 
@@ -100,6 +104,7 @@ class Device:
         object.__setattr__(self, "efficiencies", dict(self.efficiencies))
         object.__setattr__(self, "sources", dict(self.sources))
         object.__setattr__(self, "tables", dict(self.tables))
+        object.__setattr__(self, "corrections", dict(self.corrections))
         self._check_words()
         self._check_memory()
         self._check_rates()
@@ -151,6 +156,11 @@ class Device:
                 f"efficiencies['launch_s'] of {self.name} must be seconds from 0 to below 1, "
                 f"got {self.efficiencies['launch_s']!r}"
             )
+
+    def correction(self, stage: str) -> float:
+        """The factor by which times of a stage, predicted by the rates alone, are to be multiplied."""
+        found = self.corrections.get(kind_of(stage))
+        return 1.0 if found is None else found.factor
 
     def capped(self, *, memory_bytes: int) -> Device:
         """This device with less memory, as another program or `set_per_process_memory_fraction` would leave it.
@@ -220,6 +230,7 @@ class Device:
         for key in ("dense_flops", "efficiencies", "sources"):
             data[key] = dict(data[key])
         data["tables"] = {key: table.to_json() for key, table in self.tables.items()}
+        data["corrections"] = {key: one.to_json() for key, one in self.corrections.items()}
         data["band"] = None if self.band is None else self.band.to_json()
         if self.compute_capability is not None:
             data["compute_capability"] = list(self.compute_capability)
@@ -240,7 +251,7 @@ class Device:
         known = [item.name for item in dataclasses.fields(cls)]
         optional = (
             *("ram_bytes", "unavailable_bytes", "desktop_bytes", "disk_bytes_per_s", "basis"),
-            *("tables", "band", "rent_usd_per_hour"),
+            *("tables", "band", "corrections", "rent_usd_per_hour"),
         )
         missing = [name for name in known if name not in data and name not in optional]
         unknown = [str(name) for name in data if name not in known]
@@ -249,11 +260,13 @@ class Device:
                 f"a device's JSON must have the fields {', '.join(known)}; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
             )
-        for key in ("dense_flops", "efficiencies", "sources", "tables"):
+        for key in ("dense_flops", "efficiencies", "sources", "tables", "corrections"):
             if not isinstance(data.get(key, {}), Mapping):
                 raise InputError(f"{key} of a device must be a JSON object, got {data[key]!r}")
         fields = dict(data)
         fields["tables"] = {key: Table.from_json(table) for key, table in data.get("tables", {}).items()}
+        given = data.get("corrections", {})
+        fields["corrections"] = {key: Correction.from_json(one) for key, one in given.items()}
         fields["band"] = None if data.get("band") is None else TimeBand.from_json(data["band"])
         fields["compute_capability"] = _read_capability(data["compute_capability"])
         return cls(**fields)

@@ -22,6 +22,17 @@ _BLACKWELL: Final = "NVIDIA RTX Blackwell GPU Architecture whitepaper V1.1"
 _DENSE: Final = "the first (dense) figure of each pair, FP32 accumulate"
 _GEFORCE_PAGE: Final = "nvidia.com GeForce product page"
 _FROM_MEMORY: Final = "from memory, to be checked against the nvidia.com GeForce product page, which was not opened for this row"
+# Pages that were opened for rows whose page at nvidia.com was not.
+_SEEN_3060_TI: Final = (
+    "scan.co.uk TekSpek and cputronic.com: 4864 CUDA cores, 1665 MHz, 448 GB/s (nvidia.com not opened)"
+)
+_SEEN_3090_TI: Final = (
+    "tweaktown.com and alldbin.com: 84 SMs, 10752 CUDA cores, 1860 MHz, 1008 GB/s (nvidia.com not opened)"
+)
+_SEEN_4070_TI: Final = (
+    "reviews of the card: 7680 CUDA cores, 60 RT cores, 2610 MHz, 192 bit, 504 GB/s (nvidia.com not opened)"
+)
+_SEEN_5060_TI: Final = "cputronic.com: 4608 CUDA cores, 36 RT cores, 2572 MHz; hi-tech.ua: 128 bit x 28 Gbps (nvidia.com not opened)"
 # Ultralytics prints torch's total memory in MiB at the start of every run; its logs are all over public repositories.
 _LOG: Final = "torch's total_memory in public Ultralytics logs on Linux, lowest seen"
 
@@ -104,7 +115,7 @@ AMPERE: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=448,
         tera_ops={"fp32": 16.2, "tf32": 16.2, "fp16": 32.4, "bf16": 32.4, "int8": 129.6},
-        source=_derived(_FROM_MEMORY, _GA102, 38, 1665),
+        source=_derived(_SEEN_3060_TI, _GA102, 38, 1665),
         link=Link(generation=4, lanes=16),
         profile="ampere-half-rate",
     ),
@@ -174,7 +185,7 @@ AMPERE: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=1008,
         tera_ops={"fp32": 40.0, "tf32": 40.0, "fp16": 80.0, "bf16": 80.0, "int8": 320.0},
-        source=_derived(_FROM_MEMORY, _GA102, 84, 1860),
+        source=_derived(_SEEN_3090_TI, _GA102, 84, 1860),
         link=Link(generation=4, lanes=16),
         profile="ampere-half-rate",
     ),
@@ -233,7 +244,7 @@ ADA: Final[tuple[Device, ...]] = (
         visible_source=_LOG,
         bandwidth_gb_s=504,
         tera_ops={"fp32": 40.1, "tf32": 40.1, "fp16": 80.2, "bf16": 80.2, "int8": 320.7, "fp8": 160.4},
-        source=_derived(_FROM_MEMORY, _ADA, 60, 2610),
+        source=_derived(_SEEN_4070_TI, _ADA, 60, 2610),
         link=Link(generation=4, lanes=16),
         profile="ada-half-rate",
     ),
@@ -300,7 +311,7 @@ BLACKWELL: Final[tuple[Device, ...]] = (
             "fp8": 94.8,
             "fp4": 379.3,
         },
-        source=_derived(_FROM_MEMORY, _BLACKWELL, 36, 2572),
+        source=_derived(_SEEN_5060_TI, _BLACKWELL, 36, 2572),
         link=Link(generation=5, lanes=8),
         profile="blackwell-half-rate",
     ),

@@ -80,4 +80,29 @@ CARDS: Final[tuple[Device, ...]] = (
         ),
         link=Link(generation=4, lanes=16),
     ),
+    card(
+        name="rtx-pro-6000",
+        title="NVIDIA RTX PRO 6000 Blackwell Workstation Edition 96 GB",
+        architecture="blackwell",
+        capability=(12, 0),
+        memory_gib=96,
+        visible_mib=97250,
+        visible_source="97887 MiB in public nvidia-smi listings, 97288 of them free on an idle card, ECC off; CUDA's total was not seen",
+        bandwidth_gb_s=1792,
+        tera_ops={
+            "fp32": 125,
+            "tf32": 250,
+            "fp16": 500,
+            "bf16": 500,
+            "int8": 1000,
+            "fp8": 1000,
+            "fp4": 2000,
+        },
+        source=(
+            "reports of NVIDIA's announcement (topcpu.net, gpu.name, hardware-corner.net): 24064 CUDA cores, 125 TFLOPS fp32, 4000 AI TOPS "
+            "(fp4 with sparsity), 1792 GB/s, PCIe 5.0; dense fp4 is half of that, each wider type half of the next, full rate with FP32 "
+            "accumulate as on NVIDIA's earlier workstation cards"
+        ),
+        link=Link(generation=5, lanes=16),
+    ),
 )

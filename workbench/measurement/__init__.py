@@ -6,6 +6,7 @@
 with what was predicted beside them; it goes on where an earlier call with the same record was ended. `run_fresh` is its part that runs
 one configuration and never raises for what goes wrong in the process; `generate` makes one video with a profile applied; `run_once`
 measures one call of a pipeline that is there already.
+`sensitivity` finds the layers of a pipeline that mind being quantised.
 """
 
 from workbench.measurement._generate import generate as generate
@@ -19,6 +20,7 @@ from workbench.measurement._progress import AbstractProgress as AbstractProgress
 from workbench.measurement._progress import NoProgress as NoProgress
 from workbench.measurement._progress import RichProgress as RichProgress
 from workbench.measurement._run import run_once as run_once
+from workbench.measurement._sensitivity import sensitivity as sensitivity
 from workbench.measurement._summary import Measured as Measured
 from workbench.measurement._tune import tune as tune
 from workbench.measurement._tuned import Tried as Tried

@@ -9,6 +9,7 @@ from pathlib import Path
 from workbench.measurement._calling import applied, kwargs_of
 from workbench.measurement._job import Job, Take, job_of
 from workbench.measurement._measurement import Measurement, RunError
+from workbench.measurement._pace import expected
 from workbench.measurement._pipelines import default_model, default_prompt, open_pipeline, spec_of
 from workbench.measurement._progress import AbstractProgress, NoProgress
 from workbench.measurement._run import machine, run_once
@@ -76,6 +77,7 @@ def _made(
         whole = dataclasses.replace(measured, predicted=predicted, load_s=load_s, report=report)
         return _recorded(whole, job, take)
 
+    progress.expect(expected(predicted))
     progress.start(
         f"{job.spec.name} {take.video.name}", job.steps, None if predicted is None else predicted.total_s
     )

@@ -42,7 +42,14 @@ def _header(found: Measurements) -> tuple[str, ...]:
         f"{work['steps']} steps, guidance {work['guidance']:g}"
     )
     where = "a machine that is not in the catalogue" if found.device is None else str(found.device["title"])
-    return (what, f"on {where}", f"prompt {found.prompt!r}, seed {found.seed}")
+    bases = {one.predicted["time"]["basis"] for one in found if one.predicted is not None}
+    rates = ("times are predicted from nominal rates: `workbench calibrate` measures this machine's",)
+    return (
+        what,
+        f"on {where}",
+        f"prompt {found.prompt!r}, seed {found.seed}",
+        *(rates if "catalogue" in bases else ()),
+    )
 
 
 def _verdict(found: Measurements) -> str:
@@ -58,9 +65,19 @@ def _verdict(found: Measurements) -> str:
     _, best = min(timed, key=lambda pair: pair[0])
     times = found.speedup(best)
     if times is None:
-        return f"{best.name} is fastest; the baseline has no time: {_status(found.baseline)}"
-    words = f"{times:.2f} × as fast as the baseline"
-    return f"{best.name}: {words}" if len(found.candidates) == 1 else f"{best.name} is fastest: {words}"
+        return f"fastest candidate {best.name}; the baseline has no time: {_status(found.baseline)}"
+    words = f"{times:.2f} × as fast as the baseline{_doubt(best, found.baseline)}"
+    return (
+        f"{best.name}: {words}" if len(found.candidates) == 1 else f"fastest candidate {best.name}: {words}"
+    )
+
+
+def _doubt(one: Measured, other: Measured) -> str:
+    """Said where the calls of two configurations overlap in time."""
+    first, second = one.total_s, other.total_s
+    if first is None or second is None or first.high < second.low or second.high < first.low:
+        return ""
+    return ", which is within the spread of the calls"
 
 
 def _status(measured: Measured) -> str:
@@ -103,6 +120,13 @@ def _bytes(value: float | None) -> str:
     return _NOTHING if value is None else describe_bytes(value)
 
 
+def _predicted(one: Measured) -> str:
+    if one.predicted is None:
+        return _NOTHING
+    time = one.predicted["time"]
+    return f"{_seconds(time['total_s'])} ({_seconds(time['low_s'])} to {_seconds(time['high_s'])})"
+
+
 def _memory(name: str) -> Callable[[Measurements, Measured], str]:
     return lambda _, one: _bytes(one.memory.get(name))
 
@@ -137,7 +161,7 @@ _ROWS: tuple[tuple[str, Callable[[Measurements, Measured], str]], ...] = (
     ("status", lambda _, one: _status(one)),
     ("runs", lambda _, one: str(one.num_runs)),
     ("time", lambda _, one: _spread(one.total_s)),
-    ("predicted", lambda _, one: _seconds(one.predicted_s)),
+    ("predicted", lambda _, one: _predicted(one)),
     ("ratio", lambda _, one: _times(one.time_ratio)),
     ("speed-up", lambda found, one: _times(found.speedup(one))),
     ("warm-up", lambda _, one: _seconds(one.warmup_s)),

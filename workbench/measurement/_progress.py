@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from workbench._units import format_seconds
+from workbench.measurement._pace import Expected, Pace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,6 +15,12 @@ if TYPE_CHECKING:
 
 class AbstractProgress(abc.ABC):
     """Told about a run as it goes. Every method returns at once and never fails a run."""
+
+    def expect(self, stages: Mapping[str, Expected]) -> None:  # noqa: B027 - an object that shows no times needs none
+        """What is predicted of each stage, in order; called before `start`, if there is a prediction."""
+
+    def beat(self) -> None:  # noqa: B027 - most have nothing to do
+        """A component of the pipeline is called: the run goes on."""
 
     @abc.abstractmethod
     def start(self, title: str, num_steps: int, expected_s: float | None) -> None:
@@ -53,13 +61,34 @@ class NoProgress(AbstractProgress):
 
 
 class RichProgress(AbstractProgress):
-    """A bar over the denoising steps and the decode, with the stage beside it; a clock that runs on tells slow from hung."""
+    """A bar over the denoising steps and the decode, with the stage beside it, the time that is left, and a word if the run is slow or
+    hung (`_pace.py` has the rule)."""
 
     def __init__(self, console: Console | None = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            ProgressColumn,
+            SpinnerColumn,
+            Task,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+        from rich.text import Text
+
+        def outlook() -> str:
+            return "" if self._pace is None else str(self._pace.outlook())
+
+        class OutlookColumn(ProgressColumn):
+            """Asks anew at each refresh: that a run hangs is seen while nothing happens."""
+
+            def render(self, task: Task) -> Text:
+                return Text("" if task.finished else outlook())
 
         self._num_steps = 0
+        self._expected: Mapping[str, Expected] = {}
+        self._pace: Pace | None = None
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -67,14 +96,25 @@ class RichProgress(AbstractProgress):
             TextColumn("{task.fields[steps]} steps, {task.fields[stage]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[expected]}"),
+            OutlookColumn(),
             # on stderr, so that --json on stdout stays one object
             console=Console(stderr=True) if console is None else console,
         )
         self._task = self._bar.add_task("", steps="", stage="", expected="", start=False, visible=False)
 
+    def expect(self, stages: Mapping[str, Expected]) -> None:
+        """Keeps it for the time that is left."""
+        self._expected = stages
+
+    def beat(self) -> None:
+        """The run goes on."""
+        if self._pace is not None:
+            self._pace.beat()
+
     def start(self, title: str, num_steps: int, expected_s: float | None) -> None:
         """Shows the bar."""
         self._num_steps = num_steps
+        self._pace = Pace(self._expected, num_steps)
         expected = "" if expected_s is None else f"of about {format_seconds(expected_s)}"
         # one more than the steps: the decode comes after them, and a bar that is full would stop its clock
         self._bar.update(
@@ -91,14 +131,19 @@ class RichProgress(AbstractProgress):
 
     def stage(self, name: str) -> None:
         """Shows the stage."""
+        if self._pace is not None:
+            self._pace.stage(name)
         self._bar.update(self._task, stage=name)
 
     def step(self, done: int) -> None:
         """Moves the bar."""
+        if self._pace is not None:
+            self._pace.step()
         self._bar.update(self._task, completed=done, steps=f"{done}/{self._num_steps}")
 
     def close(self, *, well: bool) -> None:
         """Leaves the bar, full if all went well, and gives the terminal back."""
+        self._pace = None
         if well:
             self._bar.update(self._task, completed=self._num_steps + 1, stage="done")
         else:

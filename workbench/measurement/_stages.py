@@ -50,6 +50,7 @@ class StageClock:
         """A component is called, `("vae", "AutoencoderKLWan.decode")`."""
         stage = stage_of(component, call)
         self.calls[stage] += 1
+        self._progress.beat()
         if stage == self.stage:
             return
         now = self._now()

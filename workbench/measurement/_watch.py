@@ -98,11 +98,11 @@ class LineWatch(AbstractWatch):
         now = (seen.title, seen.phase, seen.stage)
         if now != self._before or seen.elapsed_s - self._printed_s >= _HEARTBEAT_S:
             self._before, self._printed_s = now, seen.elapsed_s
-            self._console.print(f"{seen.title}: {seen.words}", markup=False)
+            self._console.print(f"{seen.title}: {seen.words}", markup=False, highlight=False)
 
     def said(self, sentence: str) -> None:
         """Prints it."""
-        self._console.print(sentence, markup=False)
+        self._console.print(sentence, markup=False, highlight=False)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -141,7 +141,7 @@ class LiveWatch(AbstractWatch):
 
     def said(self, sentence: str) -> None:
         """Prints it above the bar."""
-        self._bar.console.print(sentence, markup=False)
+        self._bar.console.print(sentence, markup=False, highlight=False)
 
     def close(self) -> None:
         """Gives the terminal back."""

@@ -66,6 +66,25 @@ class Workload:
             object.__setattr__(self, "guidance_2", _guidance("guidance_2", self.guidance_2))
 
     @classmethod
+    def of(
+        cls,
+        workload: Workload | ModelSpec | str | Path | DiffusionPipeline | None = None,
+        **values: Any,
+    ) -> Workload:
+        """A workload as it is, or that of a model (None means the default one) with these values, of which None means its native one.
+
+        Raises:
+            WorkloadError: values beside a workload, which has its own; or see `for_model`.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        if not isinstance(workload, Workload):
+            return cls.for_model(DEFAULT_MODEL if workload is None else workload, **given)
+        if given:
+            said = ", ".join(f"{name}={value!r}" for name, value in given.items())
+            raise WorkloadError(f"{said} goes with a model; the given workload has its own values")
+        return workload
+
+    @classmethod
     def for_model(
         cls,
         model: ModelSpec | str | Path | DiffusionPipeline = DEFAULT_MODEL,

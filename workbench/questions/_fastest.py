@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from workbench._errors import SettingsError
 from workbench._estimate import Predictor
 from workbench._plan import Limits, pricing
+from workbench.cost import Cost
+from workbench.cost.price import required_vram_bytes
 from workbench.devices import Device
 from workbench.search import Candidate
-from workbench.search._study import choose, fits_elsewhere
+from workbench.search._choices import SAVE_AROUND_THE_VAE, VAE_STAGES, Point
+from workbench.search._outlines import Outlines
+from workbench.search._study import choose
 from workbench.search.caution import TOLERATED
 from workbench.search.pareto import EQUALLY_FAST, front
 from workbench.search.pins import Pins
-from workbench.search.space import SAVE_AROUND_THE_VAE, Point, Space
+from workbench.search.space import Space
 from workbench.techniques import Settings
 
 Price = Callable[[Settings], Candidate]
@@ -42,45 +46,50 @@ class Candidates:
     """The configurations of a space, fastest first. Iterate once; lowering the cap that `price` prices under is allowed meanwhile."""
 
     def __init__(
-        self, space: Space, price: Price, needs_savings: Callable[[Candidate], bool] | None = None
+        self,
+        space: Space,
+        price: Price,
+        outlines: Outlines,
+        needs_savings: Callable[[Candidate], bool] | None = None,
     ) -> None:
         """Args:
+        outlines: on a device of the same speed; they say in which order configurations are looked at.
         needs_savings: whether what saves memory around the autoencoder is of use to a candidate; by default, where it does not fit
             and would but for the autoencoder.
         """
-        self.space, self.price = space, price
+        self.space, self.price, self._outlines = space, price, outlines
         self._needs_savings = needs_savings if needs_savings is not None else _fits_but_for_the_vae
         self.refused: SettingsError | None = None
-        self._heap: list[tuple[tuple[float, int, int, str], int, Point, Settings]] = []
-        self._seen: set[str] = set()
+        self._heap: list[tuple[tuple[float, int], int, Point, Settings]] = []
+        self._seen: set[Settings] = set()
         self._count = itertools.count()
 
     def __iter__(self) -> Iterator[Candidate]:
-        names = [name for name in self.space.dimensions if name not in SAVE_AROUND_THE_VAE]
-        least = {name: self.space.dimensions[name][0] for name in SAVE_AROUND_THE_VAE}
-        for choices in itertools.product(*(self.space.dimensions[name] for name in names)):
-            self._push({**least, **dict(zip(names, choices, strict=True))})
+        least = {name: self.space.dimensions[name][:1] for name in SAVE_AROUND_THE_VAE}
+        for point in self.space.points(least):
+            self._push(point)
         while self._heap:
             _, _, point, settings = heapq.heappop(self._heap)
-            yield self.price(settings)
-            if self._needs_savings(self.price(settings)):
+            candidate = self.price(settings)
+            yield candidate
+            if self._needs_savings(candidate):
                 self._push_savings(point)
 
     def _push(self, point: Point) -> None:
         try:
             settings = self.space.settings_of(point)
-            name = settings.canonical()
-            if name in self._seen:
+            if settings in self._seen:
                 return
-            self._seen.add(name)
-            if not self.space.pins.allow(settings.to_json(), self.space.workload.steps):
+            self._seen.add(settings)
+            data, steps = settings.to_json(), self.space.workload.steps
+            if not self.space.pins.allow(data, steps):
                 return
-            candidate = self.price(settings)
+            order = (self._outlines.of(settings).total_s, self.space.pins.caution(data, steps))
         except SettingsError as error:
             self.refused = error
             self._push_savings(point)
             return
-        heapq.heappush(self._heap, (candidate.order, next(self._count), point, settings))
+        heapq.heappush(self._heap, (order, next(self._count), point, settings))
 
     def _push_savings(self, point: Point) -> None:
         """The points with the next choice of each dimension that saves memory around the autoencoder."""
@@ -95,14 +104,24 @@ def _fits_but_for_the_vae(candidate: Candidate) -> bool:
     return not candidate.cost.fits and fits_elsewhere(candidate.cost)
 
 
+def fits_elsewhere(cost: Cost) -> bool:
+    """Whether the stages without the autoencoder fit, and the host RAM suffices."""
+    stages = [stage for stage in cost.price.stages if stage.name not in VAE_STAGES]
+    device = cost.device
+    if device.ram_bytes is not None and cost.host_ram_bytes > device.ram_bytes:
+        return False
+    return required_vram_bytes(stages, device) <= device.memory_bytes
+
+
 def fastest(predictor: Predictor, device: Device, limits: Limits, pins: Pins) -> Found:
     """The best plan, chosen as `plan` chooses it, or what comes closest.
 
     Raises:
         SettingsError: what is pinned cannot act on this model, card or workload.
     """
-    space = Space.of(predictor.spec, predictor.workload, device, pins)
-    candidates = Candidates(space, remembering(pricing(predictor, device, pins)))
+    space = Space.of(predictor.spec, predictor.workload, device, pins, blocks=predictor.num_blocks())
+    price = remembering(pricing(predictor, device, pins))
+    candidates = Candidates(space, price, Outlines(predictor, device))
     fitting: list[Candidate] = []
     misses: list[Candidate] = []
     enough: float | None = None

@@ -11,6 +11,7 @@ from workbench._plan import Limits, pricing
 from workbench.devices import Device
 from workbench.questions._fastest import Candidates, remembering, shares
 from workbench.search import Candidate
+from workbench.search._outlines import Outlines
 from workbench.search.pins import Pins
 from workbench.search.space import VAE_STAGES, Space
 from workbench.techniques import Settings
@@ -41,8 +42,11 @@ class Press:
         Raises:
             SettingsError: what is pinned cannot act on this model, card or workload.
         """
-        space = Space.of(self.predictor.spec, self.predictor.workload, self.device, self.pins)
-        candidates = Candidates(space, self._pressed, _peaks_in_the_vae)
+        predictor, device = self.predictor, self.device
+        whole = Space.of(predictor.spec, predictor.workload, device, self.pins, blocks=predictor.num_blocks())
+        candidates = Candidates(
+            self._leaner(whole), self._pressed, Outlines(predictor, device), _peaks_in_the_vae
+        )
         best: Candidate | None = None
         least = float("inf")
         for candidate in candidates:
@@ -55,6 +59,13 @@ class Press:
             assert candidates.refused is not None, "a space has a point"
             raise candidates.refused
         return best.settings
+
+    def _leaner(self, space: Space) -> Space:
+        """Without what only buys time with memory, if time is not limited: blocks that stay, groups that are fetched ahead; and files, if
+        host RAM is not."""
+        if self.limits.max_seconds is None:
+            space = space.only(resident=(0,), stream=("off",))
+        return space if self.device.ram_bytes is not None else space.only(disk=(0,))
 
 
 def _peaks_in_the_vae(candidate: Candidate) -> bool:

@@ -15,6 +15,7 @@ from workbench.models import DEFAULT_MODEL, ModelSpec
 from workbench.questions._asked import Asked, Tell, silent
 from workbench.questions._fastest import Candidates
 from workbench.search import Candidate
+from workbench.search._outlines import Outlines
 from workbench.search._words import describe_choice
 from workbench.search.caution import TOLERATED
 from workbench.search.pareto import EQUALLY_FAST
@@ -168,7 +169,8 @@ def _curve(predictor: Predictor, device: Device, asked: Asked, tell: Tell) -> li
     """The fastest plan under each cap, from the largest cap down. Fastest first, each candidate lowers the cap to just below what it needs:
     those before it do not fit there, so the next that does is the fastest that does."""
     under = _Lowering(predictor, device, asked.pins)
-    candidates = Candidates(Space.of(predictor.spec, predictor.workload, device, asked.pins), under.price)
+    space = Space.of(predictor.spec, predictor.workload, device, asked.pins, blocks=predictor.num_blocks())
+    candidates = Candidates(space, under.price, Outlines(predictor, device))
     steps: list[Step] = []
     for found in candidates:
         if not asked.limits.allow(found):

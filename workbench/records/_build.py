@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workbench._errors import InputError
 from workbench._units import from_gib
-from workbench.records._names import HARNESS, QUALITY, SCHEMA_VERSION, TYPE, VARIABLES, stage_order
+from workbench.records._names import (
+    HARNESS,
+    QUALITY,
+    SCHEMA_VERSION,
+    TYPE,
+    VARIABLES,
+    attributes,
+    stage_order,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -62,7 +70,7 @@ def with_quality(record: xarray.Dataset, quality: Mapping[str, Any], reference: 
 def _variables(values: Mapping[str, Any]) -> dict[str, Any]:
     """What is there, as xarray takes it."""
     return {
-        name: (VARIABLES[name].dims, _cells(value, VARIABLES[name].dims), _attributes(name))
+        name: (VARIABLES[name].dims, _cells(value, VARIABLES[name].dims), attributes(name))
         for name, value in values.items()
         if value is not None
     }
@@ -90,11 +98,6 @@ def _cells(value: Any, dims: tuple[str, ...]) -> Any:
     text = any(isinstance(cell, str) for cell in row)
     cells = np.array(row, dtype=object if text else np.float64)
     return cells[None, :] if "stage" in dims else cells
-
-
-def _attributes(name: str) -> dict[str, str]:
-    variable = VARIABLES[name]
-    return {"long_name": variable.long_name, **({"units": variable.units} if variable.units else {})}
 
 
 def _file_attributes(run: Mapping[str, Any]) -> dict[str, Any]:

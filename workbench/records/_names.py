@@ -75,7 +75,18 @@ _DISTANCES: Final = {
 QUALITY: Final = ("psnr_db", *_DISTANCES)
 """Distances of a run's clip from its reference's."""
 
+_LAYER: Final = ("layer",)
+_TRIAL_LAYER: Final = ("trial", "layer")
+
 VARIABLES: Final[Mapping[str, Variable]] = {
+    **_table(_LAYER, "B", {"layer_bytes": "quantisable weights of the layer as loaded"}),
+    **_table(_TRIAL_LAYER, "B", {"layer_packed_bytes": "the same as quantised"}),
+    **_table(
+        _TRIAL_LAYER,
+        "1",
+        {"layer_distance": "squared error of the prediction with this layer alone quantised"},
+    ),
+    **_table(_TRIAL, "1", {"prediction_distance": "squared error of the denoiser's prediction, as a share"}),
     **_table(
         _TRIAL,
         "",
@@ -157,3 +168,9 @@ VARIABLES: Final[Mapping[str, Variable]] = {
 def stage_order(names: frozenset[str]) -> tuple[str, ...]:
     """These stages in the order of a record."""
     return tuple(name for name in STAGES if name in names) + tuple(sorted(names - set(STAGES)))
+
+
+def attributes(name: str) -> dict[str, str]:
+    """What a variable of this name carries in a record."""
+    variable = VARIABLES[name]
+    return {"long_name": variable.long_name, **({"units": variable.units} if variable.units else {})}

@@ -93,28 +93,30 @@ def _hanging(line: str, style: str) -> RenderableType:
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """A table as wide as there is room for: on a narrow terminal the words of the last column stand below it."""
+    """A table as wide as there is room for: on a narrow terminal columns are left out from the right, so that none is cut off. The words
+    of those that hold words stand below; the numbers of the others are in the JSON."""
 
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = self.table.columns
-        if self._needed() <= options.max_width:
-            yield self._built(len(columns))
-            return
-        yield self._built(len(columns) - 1)
-        last = columns[-1]
-        if last.is_prose:  # a short one is said elsewhere; what it says is in the JSON
-            for row in self.table.rows:
-                yield Padding(_hanging(f"{row[0]}: {row[-1]}", "dim"), (0, 0, 0, _INDENT))
+        count = len(columns)
+        while count > 1 and self._needed(count) > options.max_width:
+            count -= 1
+        yield self._built(count)
+        for place, column in enumerate(columns[count:], start=count):
+            if column.is_prose:
+                for row in self.table.rows:
+                    yield Padding(_hanging(f"{row[0]}: {row[place]}", "dim"), (0, 0, 0, _INDENT))
 
-    def _needed(self) -> int:
-        """Columns of text below which the last column would be a ribbon."""
+    def _needed(self, num_columns: int) -> int:
+        """Columns of text that the first columns take, below which one of words would be a ribbon."""
         arrow = 0 if self.table.marked is None else 3
-        cells = zip(*(row for row in self.table.rows), strict=True)
+        shown = self.table.columns[:num_columns]
+        cells = zip(*(row[:num_columns] for row in self.table.rows), strict=True)
         widths = (
             min(widest, MIN_PROSE_WIDTH) if column.is_prose else widest
-            for column, values in zip(self.table.columns, cells, strict=True)
+            for column, values in zip(shown, cells, strict=True)
             for widest in [max(len(line) for text in (column.title, *values) for line in text.split("\n"))]
         )
         return arrow + sum(width + 2 for width in widths)

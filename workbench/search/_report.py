@@ -307,7 +307,7 @@ def _versions(cost: Cost) -> Section:
 
 
 def _search_lines(plan: Plan) -> tuple[str, ...]:
-    priced = f"{plan.trials:,} configuration{'' if plan.trials == 1 else 's'} priced in {format_seconds(plan.seconds)}"
+    priced = f"{plan.trials:,} configuration{'' if plan.trials == 1 else 's'} looked at in {format_seconds(plan.seconds)}"
     lines = (priced, plan.ranking) if plan.ranking else (priced,)
     return (*lines, *pins_lines(plan.pins))
 

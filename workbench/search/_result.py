@@ -60,7 +60,7 @@ class Plan:
     """When nothing fits: what comes closest."""
     study: optuna.Study
     trials: int
-    """Configurations priced, each once."""
+    """Configurations looked at, each once: composed, and the best of them priced in full."""
     seconds: float
     """How long the search took."""
     ranking: str

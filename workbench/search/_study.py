@@ -1,27 +1,26 @@
 """The search: an Optuna study over a space, under the device's VRAM and RAM, for time and caution.
 
-Pricing is cheap and memory is a maximum over stages, so the study does not start blind: every configuration at the workload's own step
-count is priced once (`composed`), the best of each caution enter the study first, at every step count, and TPE explores from there.
-A configuration is never priced twice.
+Memory is a maximum over stages and time a sum, so the study does not start blind: the whole space is composed (`_composing.py`), the
+best of each caution and of each size of host RAM enter the study first, and TPE explores from there. A configuration is never priced
+twice.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench._errors import SettingsError
-from workbench.cost import Cost
-from workbench.cost.price import required_vram_bytes
 from workbench.devices import Device
+from workbench.search._choices import Point
+from workbench.search._composing import Composed, Composition
 from workbench.search._result import Candidate
 from workbench.search._storage import opened, study_name
 from workbench.search._workers import search
 from workbench.search.caution import TOLERATED
-from workbench.search.space import SAVE_AROUND_THE_VAE, VAE_STAGES, VERSION, Point, Space
+from workbench.search.space import VERSION
 from workbench.techniques import Settings
 
 if TYPE_CHECKING:
@@ -30,56 +29,36 @@ if TYPE_CHECKING:
 Price = Callable[[Settings], Candidate]
 """Prices settings; see `_plan.py`."""
 
-_EVERY_CAUTION = 64
-"""Seeds of the study: the fastest that fits at each caution, at most this many."""
+_MOST_SEEDS = 64
 
 
 class Evaluated:
-    """Every configuration priced so far, each once."""
+    """Every configuration priced in full so far, each once."""
 
-    def __init__(self, space: Space, price: Price) -> None:
-        self.space = space
+    def __init__(self, composition: Composition, price: Price) -> None:
+        self.composition, self.space = composition, composition.space
         self._price = price
         self._by_settings: dict[str, Candidate] = {}
-        self._by_point: dict[tuple[str | int | bool, ...], Candidate | None] = {}
-        self.refused: SettingsError | None = None
+        self._by_composed: dict[int, Candidate] = {}
+
+    @property
+    def refused(self) -> SettingsError | None:
         """Why the last point that could not be priced was refused."""
+        return self.composition.refused
 
     def at(self, point: Point) -> Candidate | None:
         """The priced configuration at a point, or what makes it needless; None if its techniques conflict."""
-        key = tuple(point[name] for name in self.space.dimensions)
-        if key not in self._by_point:
-            self._by_point[key] = self._instead_of(point) or self._priced(point)
-        return self._by_point[key]
+        composed = self.composition.needed(point)
+        return None if composed is None else self.of(composed)
 
-    def _instead_of(self, point: Point) -> Candidate | None:
-        """The configuration that makes a point needless. Tiles and the like only save memory where the autoencoder runs, for time and
-        caution: without them it fits, or what they do not touch takes too much already. Pricing them would take a trace each."""
-        for name in SAVE_AROUND_THE_VAE:
-            choices = self.space.dimensions[name]
-            position = choices.index(point[name])
-            if position == 0:
-                continue
-            less = self.at({**point, name: choices[position - 1]})
-            if less is not None and (less.cost.fits or not fits_elsewhere(less.cost)):
-                return less
-        return None
-
-    def every_miss(self) -> None:
-        """Prices the needless points too: where nothing fits, one of them may be the nearest miss."""
-        for point in composed(self.space):
-            self._priced(point)
-
-    def _priced(self, point: Point) -> Candidate | None:
-        try:
-            settings = self.space.settings_of(point)
-            key = settings.canonical()
+    def of(self, composed: Composed) -> Candidate:
+        """The full price of a composed configuration."""
+        if id(composed) not in self._by_composed:
+            key = composed.settings.canonical()
             if key not in self._by_settings:
-                self._by_settings[key] = self._price(settings)
-        except SettingsError as error:
-            self.refused = error
-            return None
-        return self._by_settings[key]
+                self._by_settings[key] = self._price(composed.settings)
+            self._by_composed[id(composed)] = self._by_settings[key]
+        return self._by_composed[id(composed)]
 
     @property
     def all(self) -> tuple[Candidate, ...]:
@@ -87,27 +66,19 @@ class Evaluated:
         return tuple(self._by_settings.values())
 
 
-def fits_elsewhere(cost: Cost) -> bool:
-    """Whether the stages without the autoencoder fit, and the host RAM suffices."""
-    stages = [stage for stage in cost.price.stages if stage.name not in VAE_STAGES]
-    device = cost.device
-    if device.ram_bytes is not None and cost.host_ram_bytes > device.ram_bytes:
-        return False
-    return required_vram_bytes(stages, device) <= device.memory_bytes
-
-
-def composed(space: Space) -> Iterator[Point]:
-    """Every point at the workload's own step count."""
-    names = list(space.dimensions)
-    choices = [space.dimensions[name] if name != "steps" else (space.workload.steps,) for name in names]
-    for combination in itertools.product(*choices):
-        yield dict(zip(names, combination, strict=True))
-
-
-def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage: str | None) -> optuna.Study:
+def run(
+    evaluated: Evaluated,
+    device: Device,
+    *,
+    trials: int,
+    seed: int,
+    storage: str | None,
+    first: Sequence[Composed] | None = None,
+) -> optuna.Study:
     """Runs the study; what was priced is in `evaluated`.
 
     Args:
+        first: what it begins with; None means what composition finds (`seeds`).
         trials: TPE trials beyond the seeds.
         storage: an Optuna storage URL or the path of a journal file; None keeps the study in memory.
     """
@@ -119,29 +90,21 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
         directions=["minimize", "minimize"],
         sampler=_sampler(seed),
         storage=None if storage is None else opened(storage),
-        study_name=study_name(VERSION, space.workload, device, space.pins),
+        study_name=study_name(
+            f"{VERSION}-more" if space.has_more else VERSION, space.workload, device, space.pins
+        ),
         load_if_exists=storage is not None,
     )
     with _without_experimental_warnings():
         study.set_metric_names(["seconds", "caution"])
-    points: dict[int, Point] = {}
-    for point in composed(space):
-        candidate = evaluated.at(point)
-        if candidate is not None:
-            points.setdefault(id(candidate), point)
-    if not any(candidate.cost.fits for candidate in evaluated.all):
-        evaluated.every_miss()
-    chosen = _seeds([c for c in evaluated.all if id(c) in points])
-    first = [
-        {**points[id(candidate)], "steps": steps}
-        for steps in space.dimensions["steps"]
-        for candidate in chosen
-    ]
+    first = seeds(evaluated.composition) if first is None else first
+    for composed in first:
+        evaluated.of(composed)
     search(
         study,
         lambda trial: _objective(trial, evaluated),
         storage=storage,
-        first=first,
+        first=[composed.point for composed in first],
         trials=trials,
         sampler=_sampler,
         seed=seed,
@@ -152,11 +115,18 @@ def run(evaluated: Evaluated, device: Device, *, trials: int, seed: int, storage
     return study
 
 
+def seeds(composition: Composition) -> list[Composed]:
+    """What a study begins with: all that is worth a full price; if nothing fits, the nearest misses."""
+    return composition.chosen()[:_MOST_SEEDS] or composition.misses()[:4]
+
+
 def _objective(trial: optuna.Trial, evaluated: Evaluated) -> tuple[float, float]:
     """Seconds and caution of one trial. The constraint is set on every path: a trial without one would count as feasible."""
-    point: dict[str, Any] = {
-        name: trial.suggest_categorical(name, choices) for name, choices in evaluated.space.dimensions.items()
-    }
+    space = evaluated.space
+    point: dict[str, Any] = {}
+    for name, choices in space.dimensions.items():
+        if space.exists(name, point):
+            point[name] = trial.suggest_categorical(name, choices)
     candidate = evaluated.at(point)
     if candidate is None:
         trial.set_constraint("memory_gib", 1e6)
@@ -183,19 +153,6 @@ def _sampler(seed: int) -> optuna.samplers.BaseSampler:
 
     with _without_experimental_warnings():
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-
-
-def _seeds(candidates: list[Candidate]) -> list[Candidate]:
-    """The fastest that fits at each caution, least caution first; if nothing fits, the nearest misses."""
-    fitting = [candidate for candidate in candidates if candidate.cost.fits]
-    if not fitting:
-        return sorted(candidates, key=lambda c: c.cost.missing_bytes)[:4]
-    best: dict[int, Candidate] = {}
-    for candidate in fitting:
-        known = best.get(candidate.caution)
-        if known is None or candidate.order < known.order:
-            best[candidate.caution] = candidate
-    return [best[level] for level in sorted(best)][:_EVERY_CAUTION]
 
 
 def choose(front: tuple[Candidate, ...]) -> Candidate | None:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from workbench._units import GIB, MIB, format_gib, gib
-from workbench.cost import Cost, QualityEffect
+from workbench.cost import Cost, Distance, QualityEffect
 from workbench.devices import DEFAULT_VRAM_GB, Device
 from workbench.devices import get as get_device
 from workbench.devices import names as device_names
 from workbench.models import Workload
 from workbench.models import get as get_model
 from workbench.models import names as model_names
+from workbench.search._choices import spared_blocks
 
 LIBRARY_DEFAULTS = "library defaults"
 """What empty settings are called: nothing is changed of what diffusers does by itself."""
@@ -137,10 +138,19 @@ def describe_effect(effect: QualityEffect) -> str:
     """What a technique does to the output: `"none, exact"`, `"loss 0.8 % PSNR, published"`, `"unknown"`."""
     if effect.provenance == "exact":
         return "none, exact"
+    measured = "" if effect.distance is None else describe_distance(effect.distance)
     if effect.loss_percent is None:
-        return "unknown"
+        return measured or "unknown"
     metric = f" {effect.metric}" if effect.metric else ""
-    return f"loss {effect.loss_percent:g} %{metric}, {effect.provenance}"
+    loss = f"loss {effect.loss_percent:g} %{metric}, {effect.provenance}"
+    return f"{loss}; {measured}" if measured else loss
+
+
+def describe_distance(distance: Distance) -> str:
+    """A distance from the un-optimised run: `"PSNR 31.2 dB (28.0 to 35.1), SSIM 0.953, measured on the miniature"`."""
+    where = f"from parts {distance.provenance}" if distance.predicted else distance.provenance
+    between = f"{distance.psnr_low_db:.1f} to {distance.psnr_high_db:.1f}"
+    return f"PSNR {distance.psnr_db:.1f} dB ({between}), SSIM {distance.ssim:.3f}, {where}"
 
 
 def describe_quality(cost: Cost) -> str:
@@ -148,6 +158,10 @@ def describe_quality(cost: Cost) -> str:
     quality = cost.quality
     if quality.is_exact:
         return "exact: the same output as the library's defaults, to rounding"
+    if quality.distance is not None:
+        said = f"{describe_distance(quality.distance)}, against the un-optimised run of the same seed"
+        losses = [f"known loss {quality.known_loss_percent:g} %"] if quality.known_loss_percent else []
+        return "; ".join([said, *losses])
     known = f"known loss {quality.known_loss_percent:g} %"
     if not quality.unknown:
         return known
@@ -157,11 +171,14 @@ def describe_quality(cost: Cost) -> str:
 
 
 def describe_loss(cost: Cost) -> str:
-    """The loss in a table's cell, a line for what is known and one for what is not: `"exact"`, `"0.8 %"`, `"2 unknown"`."""
+    """The loss in a table's cell, a line for what is known and one for what is not: `"exact"`, `"31 dB"` PSNR, `"0.8 %"`, `"2 unknown"`."""
     quality = cost.quality
     if quality.is_exact:
         return "exact"
-    words = [f"{quality.known_loss_percent:g} %"] if quality.known_loss_percent or not quality.unknown else []
+    measured = quality.distance
+    words = [] if measured is None else [f"{measured.psnr_db:.0f} dB"]
+    if quality.known_loss_percent or not (quality.unknown or words):
+        words.append(f"{quality.known_loss_percent:g} %")
     if quality.unknown:
         words.append(f"{len(quality.unknown)} unknown")
     return "\n".join(words)
@@ -255,10 +272,23 @@ def _quantized(value: object) -> str:
     more: Mapping[str, Any] = value if isinstance(value, Mapping) else {"kind": value}
     kind = str(more.get("kind"))
     layers = [f"{more['layers']} layers"] if "layers" in more else []
-    skip = [f"without {', '.join(more['skip'])}"] if more.get("skip") else []
+    skip = [f"without {', '.join(map(_skipped, more['skip']))}"] if more.get("skip") else []
     said = f" ({', '.join((*layers, *skip))})" if layers or skip else ""
     words = kind.replace("gguf_", "GGUF ").upper() if kind.startswith("gguf_") else _KINDS.get(kind, kind)
     return f"{words}{said}"
+
+
+def _skipped(pattern: str) -> str:
+    """`"4 blocks"` of a pattern that the search has made; another one as it is."""
+    blocks = spared_blocks(pattern)
+    return pattern if blocks is None else _plural(blocks, "block")
+
+
+def _cache(parameters: Mapping[str, Any]) -> str:
+    """`"taylorseer cache of 5 steps"`."""
+    words = f"{str(parameters.get('kind', '')).replace('_', ' ')} cache".strip()
+    of = "calls" if parameters.get("kind") == "pab" else "steps"
+    return f"{words} of {parameters['interval']} {of}" if "interval" in parameters else words
 
 
 def _temporal_chunks(parameters: Mapping[str, Any]) -> str:
@@ -302,6 +332,6 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "cfg": lambda parameters: f"{parameters.get('mode', 'batched')} guidance",
     "steps": lambda parameters: _plural(parameters["count"], "step") if "count" in parameters else "steps",
     "temporal_chunks": _temporal_chunks,
-    "cache": lambda parameters: f"{str(parameters.get('kind', '')).replace('_', ' ')} cache".strip(),
+    "cache": _cache,
     "compile": lambda parameters: f"compiled {parameters['mode']}" if parameters.get("mode") else "compiled",
 }

@@ -31,6 +31,8 @@ _BY_QUANTIZATION: Final[Mapping[str, int]] = {
     "int4wo": 3,
 }
 
+_QUANTISED_ATTENTION: Final = 2  # queries and keys in 8 bits
+
 
 def caution(settings: Mapping[str, Any], steps: int) -> int:
     """How far settings stray from the un-optimised run; 0 means the same output, to rounding.
@@ -42,8 +44,11 @@ def caution(settings: Mapping[str, Any], steps: int) -> int:
     total = sum(_BY_TECHNIQUE.get(name, 0) for name in settings)
     # a component counts once: two experts under one scheme are one decision
     kinds = {(_role(name), *_kind(value)) for name, value in settings.get("quantization", {}).items()}
-    # the layers that are otherwise left alone are the sensitive ones
-    total += sum(_BY_QUANTIZATION.get(kind, 3) + takes_more for _, kind, takes_more in kinds)
+    # the layers that are otherwise left alone are the sensitive ones, and so are those that are spared
+    total += sum(
+        max(1, _BY_QUANTIZATION.get(kind, 3) - spares) + takes_more for _, kind, takes_more, spares in kinds
+    )
+    total += _QUANTISED_ATTENTION if settings.get("attention", {}).get("backend") == "sage" else 0
     total += sum(1 for _ in settings.get("dtype", {}))
     count = settings.get("steps", {}).get("count", steps)
     if count < steps:
@@ -52,11 +57,12 @@ def caution(settings: Mapping[str, Any], steps: int) -> int:
     return total
 
 
-def _kind(value: object) -> tuple[str, bool]:
-    """Of a component's quantisation, which is said alone or with the layers it is for; and whether it takes more layers than by default."""
+def _kind(value: object) -> tuple[str, bool, bool]:
+    """Of a component's quantisation, which is said alone or with the layers it is for: its kind, whether it takes more layers than by
+    default, and whether it spares some."""
     if isinstance(value, Mapping):
-        return str(value["kind"]), "layers" in value
-    return str(value), False
+        return str(value["kind"]), "layers" in value, bool(value.get("skip"))
+    return str(value), False, False
 
 
 def _role(component: str) -> str:

@@ -1,63 +1,32 @@
 """What a search may choose from, for one model, workload and device.
 
 A point of the space is a mapping from dimension to choice (plain strings and numbers, as Optuna wants them); `settings_of` turns it into
-settings. Dimensions are independent but for the offload parameters, which exist only where their mode uses them.
+settings. A dimension that has a condition (`_choices.CONDITIONS`) exists only where it holds: the unit that moves belongs to offloading
+in groups, the interval to a cache that has one.
+
+A space is small by default: all of it can be composed, and what it takes to trace is what a plan has always taken. `more` adds what costs
+traces of its own: further kinds of quantisation, blocks that are spared, caches, SageAttention, the other way of guidance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench._errors import SettingsError
 from workbench.devices import Device
 from workbench.models import ModelSpec, Workload
+from workbench.search import _choices as can
+from workbench.search._choices import SAVE_AROUND_THE_VAE as SAVE_AROUND_THE_VAE
+from workbench.search._choices import VAE_STAGES as VAE_STAGES
+from workbench.search._choices import Choice, Point
 from workbench.search.pins import Pins
-from workbench.techniques import Settings
-from workbench.techniques._together import together
+from workbench.techniques import AbstractTechnique, Settings, get
 
-Point = Mapping[str, str | int | bool]
-"""A choice for every dimension that exists under the other choices."""
-
-VERSION = "space-4"
+VERSION = "space-5"
 """Part of a study's name: Optuna refuses a stored study whose choices have changed."""
-
-OFFLOADS: Mapping[str, dict[str, Any]] = {
-    "none": {"mode": "none"},
-    "model": {"mode": "model"},
-    "text": {"mode": "group", "blocks_per_group": 4, "components": "text_encoder"},
-    "sequential": {"mode": "sequential"},
-    "group-1": {"mode": "group", "blocks_per_group": 1},
-    "group-4": {"mode": "group", "blocks_per_group": 4},
-    "group-1-stream": {"mode": "group", "blocks_per_group": 1, "stream": True},
-}
-"""Offload modes by the name that a point uses. `text` moves only what encodes the prompt, which computes once and is often the
-largest component; the denoiser, which computes at every step, stays."""
-
-TILES: Mapping[str, dict[str, int] | None] = {
-    "off": None,
-    "default": {},
-    "small": {"tile_height": 128, "tile_width": 128, "stride_height": 96, "stride_width": 96},
-}
-"""Tilings of the autoencoder's decode: none, the size that its class ships with, and a size at which the longest clips fit. 128 and 96
-pixels are whole latents for every compression up to 32."""
-
-DECODE_CHUNKS = (0, 8, 2)
-"""Frames that an image autoencoder decodes at a time; 0 leaves the pipeline's own number. 8 and 2 are diffusers' own examples."""
-
-SAVE_AROUND_THE_VAE = ("tiles", "chunks", "vae_attention")
-"""Dimensions whose later choices save memory while the autoencoder runs, and do nothing else but take time."""
-VAE_STAGES = ("image_encode", "decode")
-
-TEXT_QUANTIZATIONS = ("none", "int8wo", "fp8_storage")
-DENOISER_QUANTIZATIONS = ("none", "int8wo", "fp8_storage", "nf4")
-STEP_FRACTIONS = (1.0, 0.8, 0.6, 0.5)
-"""Of the workload's steps: the guide that `techniques/steps.py` cites puts the balance at 25-30 of 50."""
-WINDOW_FRACTIONS = (0.5, 0.25)
-"""Of the clip's frames: the window of temporal chunks; the overlap is a quarter of the window."""
-LONG_CLIP_TOKENS = 100_000
-"""Tokens of a clip from which on the smaller window is tried: each window costs planning time, and only such clips need it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,39 +35,127 @@ class Space:
 
     spec: ModelSpec
     workload: Workload
-    dimensions: Mapping[str, tuple[str | int, ...]]
+    dimensions: Mapping[str, tuple[Choice, ...]]
+    """In an order in which what decides whether a dimension exists comes before it."""
     pins: Pins = Pins.NONE
+    blocks: int = 0
+    """Blocks of the denoiser; 0 where that is not known, and then none stay or are spared."""
+    order: tuple[int, ...] = ()
+    """Numbers of the denoiser's blocks, most sensitive first; empty where that is not known."""
+    lean: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
+    """Of `dimensions`: the choices that all can be composed. Those beside them take traces of their own."""
+    _techniques: dict[tuple[Any, ...], AbstractTechnique | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
-    def of(cls, spec: ModelSpec, workload: Workload, device: Device, pins: Pins = Pins.NONE) -> Space:
+    def of(
+        cls,
+        spec: ModelSpec,
+        workload: Workload,
+        device: Device,
+        pins: Pins = Pins.NONE,
+        *,
+        blocks: int = 0,
+        more: bool = False,
+        order: Sequence[int] = (),
+    ) -> Space:
         """The space for a workload on a device: a choice whose technique says that it does not apply is left out.
+
+        Args:
+            blocks: of the denoiser, as group offloading finds them.
+            more: whether choices that take traces of their own are in it.
+            order: numbers of the denoiser's blocks, most sensitive first, from a scan of the model.
 
         Raises:
             SettingsError: nothing goes with what is pinned and forbidden.
         """
         pins.check(spec, device)
-        full: dict[str, tuple[str | int, ...]] = {
-            "tiles": _tiles(spec),
-            "chunks": tuple(count for count in DECODE_CHUNKS if count < workload.frames),
-            "vae_attention": (0, 1),
-            "vae_dtype": _vae_dtypes(spec),
-            "offload": _offloads(spec),
-            "denoiser": DENOISER_QUANTIZATIONS,
-            "text": TEXT_QUANTIZATIONS,
-            "half": _halves(spec, device),
-            "window": (0, *_windows(spec, workload)),
-            "steps": _step_counts(workload),
-        }
-        whole = cls(spec=spec, workload=workload, dimensions=full, pins=pins)
+        lean = _lean(spec, workload, device, blocks)
+        full = _with_more(lean, spec, blocks) if more else lean
+        whole = cls(
+            spec=spec, workload=workload, dimensions=full, pins=pins, blocks=blocks, order=tuple(order)
+        )
         plain = whole._plain(device)
-        allowed = {name: whole._allowed(name, plain, device) for name in full}
-        return cls(spec=spec, workload=workload, dimensions=allowed, pins=pins)
+        found = {name: whole._allowed(name, plain, device) for name in full}
+        allowed = {name: choices for name, choices in found.items() if choices}
+        kept = {
+            name: tuple(c for c in choices if c in lean.get(name, choices[:1])) or choices[:1]
+            for name, choices in allowed.items()
+        }
+        return replace(whole, dimensions=allowed, lean=kept)
+
+    def only(self, **choices: tuple[Choice, ...]) -> Space:
+        """The same with fewer choices of some dimensions, those of them that it has."""
+        fewer = {
+            name: tuple(choice for choice in own if choice in choices.get(name, own)) or own[:1]
+            for name, own in self.dimensions.items()
+        }
+        lean = {name: tuple(c for c in self.lean[name] if c in own) or own[:1] for name, own in fewer.items()}
+        return replace(self, dimensions=fewer, lean=lean)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are choices that take traces of their own."""
+        return any(len(choices) > len(self.lean[name]) for name, choices in self.dimensions.items())
+
+    # --- points -------------------------------------------------------------------------------------------------------
+
+    @property
+    def plain(self) -> Point:
+        """The first choice of everything."""
+        return self.completed({})
+
+    def exists(self, name: str, point: Point) -> bool:
+        """Whether a dimension exists at a point, of which the dimensions before it are known."""
+        condition = can.CONDITIONS.get(name)
+        return condition is None or condition[1](point)
+
+    def completed(self, chosen: Point) -> Point:
+        """A whole point with these choices, as far as their dimensions exist, and the first of everything else."""
+        point: dict[str, Choice] = {}
+        for name, choices in self.dimensions.items():
+            if self.exists(name, point):
+                point[name] = chosen.get(name, choices[0])
+        return point
+
+    def at(self, name: str, choice: Choice, point: Point | None = None) -> Point:
+        """A point with one dimension chosen otherwise, and with what makes that dimension exist; from the plain one if none is given."""
+        start = dict(point) if point is not None else {}
+        context = {} if self.exists(name, self.completed(start)) else dict(can.CONDITIONS[name][0])
+        if name == "overlap" and not start.get("window"):
+            context = {"window": self.dimensions["window"][-1]}
+        return self.completed({**start, **context, name: choice})
+
+    def points(self, fixed: Mapping[str, tuple[Choice, ...]] | None = None) -> Iterator[Point]:
+        """Every point of the lean part.
+
+        Args:
+            fixed: dimensions with other choices than those.
+        """
+        choices = {**self.lean, **{n: c for n, c in (fixed or {}).items() if n in self.lean}}
+        conditional = [name for name in choices if name in can.CONDITIONS]
+        free = [name for name in choices if name not in can.CONDITIONS]
+        for combination in itertools.product(*(choices[name] for name in free)):
+            yield from self._under(dict(zip(free, combination, strict=True)), conditional, choices)
+
+    def _under(
+        self, point: dict[str, Choice], names: list[str], choices: Mapping[str, tuple[Choice, ...]]
+    ) -> Iterator[Point]:
+        for number, name in enumerate(names):
+            if self.exists(name, point):
+                for choice in choices[name]:
+                    yield from self._under({**point, name: choice}, names[number + 1 :], choices)
+                return
+        yield {name: point[name] for name in self.dimensions if name in point}
+
+    # --- what is left out ---------------------------------------------------------------------------------------------
 
     def _plain(self, device: Device) -> Point:
         """The first choices; where they do not go with what is pinned or forbidden, with one of them otherwise."""
-        plain = {name: choices[0] for name, choices in self.dimensions.items()}
+        plain = self.plain
         one_otherwise = (
-            {**plain, name: choice} for name, choices in self.dimensions.items() for choice in choices[1:]
+            self.at(name, choice) for name, choices in self.dimensions.items() for choice in choices[1:]
         )
         for point in (plain, *one_otherwise):
             if self._applied(point, device) is not None:
@@ -106,11 +163,11 @@ class Space:
         self.settings_of(plain).check(self.spec, device)  # says why
         raise SettingsError(f"nothing is left to search: forbidden are {', '.join(self.pins.forbidden)}")
 
-    def _allowed(self, name: str, plain: Point, device: Device) -> tuple[str | int, ...]:
+    def _allowed(self, name: str, plain: Point, device: Device) -> tuple[Choice, ...]:
         """The choices of a dimension that apply; of those that come to the same settings, what is pinned being over them, the first."""
-        by_settings: dict[str, str | int] = {}
+        by_settings: dict[str, Choice] = {}
         for choice in self.dimensions[name]:
-            settings = self._applied({**plain, name: choice}, device)
+            settings = self._applied(self.at(name, choice, plain), device)
             if settings is not None:
                 by_settings.setdefault(settings.canonical(), choice)
         return tuple(by_settings.values())
@@ -124,109 +181,128 @@ class Space:
             return None
         return settings if self.pins.allow(settings.to_json(), self.workload.steps) else None
 
+    # --- settings -----------------------------------------------------------------------------------------------------
+
     def settings_of(self, point: Point) -> Settings:
         """The settings of a point.
 
         Raises:
             SettingsError: techniques of the point conflict.
         """
-        data: dict[str, Any] = {}
-        # "none" is said too: a profile must put a pipeline that was loaded on the CPU onto the GPU
-        data["offload"] = self._named_components(OFFLOADS[str(point["offload"])])
-        tiles = TILES[str(point["tiles"])]
-        if tiles is not None:
-            data["vae_tiling"] = tiles
-        if point["chunks"]:
-            data["decode_chunks"] = {"frames": int(point["chunks"])}
-        if point["vae_attention"]:
-            data["vae_attention_slicing"] = {"frames": int(point["vae_attention"])}
-        quantization = {name: str(point["denoiser"]) for name in self._denoisers()}
-        quantization |= {name: str(point["text"]) for name in self._named("text_encoder")}
-        quantization = {name: kind for name, kind in quantization.items() if kind != "none"}
-        if quantization:
-            data["quantization"] = quantization
-        halves = dict.fromkeys((*self._denoisers(), *together(self.spec)), str(point["half"]))
-        dtypes = {"vae": str(point["vae_dtype"])} | halves
-        changed = {
-            name: kind
-            for name, kind in dtypes.items()
-            if kind not in ("documented", self.spec.component(name).dtype)
-        }
-        if changed:
-            data["dtype"] = changed
-        if point["window"]:
-            window = int(point["window"])
-            data["temporal_chunks"] = {"frames": window, "overlap": _overlap(self.spec, window)}
-        if point["steps"] != self.workload.steps:
-            data["steps"] = {"count": point["steps"]}
-        return Settings.parse(self.pins.over(data))
+        pinned = self.pins.settings.techniques
+        ids = {technique.id for technique in pinned}
+        chosen = [self._technique(name, point) for name in _TECHNIQUES if name not in ids]
+        return Settings.of((*pinned, *(technique for technique in chosen if technique is not None)))
 
-    def _named_components(self, offload: Mapping[str, Any]) -> dict[str, Any]:
-        """Offload parameters with the role in `components` replaced by the model's own component names."""
-        role = offload.get("components")
-        return {**offload, "components": self._named(role)} if role else dict(offload)
-
-    def _denoisers(self) -> tuple[str, ...]:
-        return self.spec.denoisers
-
-    def _named(self, prefix: str) -> list[str]:
-        return [name for name in self.spec.component_names() if name.startswith(prefix)]
+    def _technique(self, name: str, point: Point) -> AbstractTechnique | None:
+        """One technique as a point has it, made once for equal choices; None where it is not used."""
+        dimensions, parameters = _TECHNIQUES[name]
+        key = (name, *map(point.get, dimensions))
+        if key not in self._techniques:
+            found = parameters(self, dict(zip(dimensions, key[1:], strict=True)))
+            self._techniques[key] = None if found is None else get(name).parse(found)
+        return self._techniques[key]
 
 
-def _offloads(spec: ModelSpec) -> tuple[str, ...]:
-    """The offload modes; one that moves the text encoders only needs some."""
-    return tuple(
-        name
-        for name, offload in OFFLOADS.items()
-        if offload.get("components") != "text_encoder" or spec.text_encoders
-    )
+def _lean(spec: ModelSpec, workload: Workload, device: Device, blocks: int) -> dict[str, tuple[Choice, ...]]:
+    """Dimensions that share the traces of a plan: each of their choices is traced once, whatever the others are."""
+    return {
+        "tiles": can.tiles(spec),
+        "chunks": tuple(count for count in can.DECODE_CHUNKS if count < workload.frames),
+        "vae_attention": (0, 1),
+        "vae_dtype": can.vae_dtypes(spec),
+        "offload": can.offloads(spec),
+        "unit": can.UNITS,
+        "stream": can.STREAMS,
+        "resident": can.resident_counts(blocks) if blocks > 1 else (0,),
+        "disk": (0, 1),
+        "denoiser": can.DENOISER_QUANTIZATIONS,
+        "text": can.TEXT_QUANTIZATIONS if spec.text_encoders else ("none",),
+        "half": can.halves(spec, device),
+        "window": (0, *can.windows(spec, workload)),
+        "steps": can.step_counts(workload),
+    }
 
 
-def _tiles(spec: ModelSpec) -> tuple[str, ...]:
-    """All tilings but for Wan's autoencoder: it decodes frame by frame, so that its own tiles take little at any length."""
-    own = ("off", "default")
-    return own if spec.component("vae").class_name == "AutoencoderKLWan" else tuple(TILES)
+def _with_more(
+    lean: Mapping[str, tuple[Choice, ...]], spec: ModelSpec, blocks: int
+) -> dict[str, tuple[Choice, ...]]:
+    """The whole space: the lean one first, so that first choices stay first."""
+    kinds = (*can.DENOISER_QUANTIZATIONS, *can.MORE_QUANTIZATIONS)
+    return {
+        **lean,
+        "unit": (*can.UNITS, *can.MORE_UNITS),
+        "denoiser": tuple(dict.fromkeys(kinds)),
+        "text": tuple(dict.fromkeys((*lean["text"], *can.MORE_QUANTIZATIONS)))
+        if spec.text_encoders
+        else ("none",),
+        "spared": can.SPARED_SHARES if blocks > 1 else (0.0,),
+        "overlap": (*can.OVERLAP_SHARES, *can.MORE_OVERLAP_SHARES),
+        "cfg": ("own", "batched", "sequential"),
+        "attention": can.ATTENTIONS,
+        "cache": can.caches(spec),
+        "taylorseer_interval": can.INTERVALS["taylorseer"],
+        "pab_interval": can.INTERVALS["pab"],
+        "fused": (0, 1),
+        "allocator": ("default", "expandable"),
+    }
 
 
-def _vae_dtypes(spec: ModelSpec) -> tuple[str, ...]:
-    """The documented dtype, and bf16 beside a documented fp32."""
-    documented = spec.component("vae").dtype
-    return (documented, "bf16") if documented == "fp32" else (documented,)
+def _offload(space: Space, point: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = (point["unit"] or "1", point["stream"] or "off", point["resident"] or 0, point["disk"] or 0)
+    return can.offload_of(space.spec, point["offload"], *chosen)
 
 
-def _halves(spec: ModelSpec, device: Device) -> tuple[str, ...]:
-    """The documented dtype of the denoiser, and fp16 beside bf16 on a card without bf16 units and fused bf16 attention."""
-    documented = {spec.component(name).dtype for name in spec.denoisers}
-    return (
-        ("documented", "fp16")
-        if documented == {"bf16"} and "bf16" not in device.dense_flops
-        else ("documented",)
-    )
+def _quantization(space: Space, point: Mapping[str, Any]) -> dict[str, Any] | None:
+    chosen = (point["denoiser"], point["spared"] or 0.0, point["text"])
+    return can.quantization_of(space.spec, *chosen, space.blocks, space.order) or None
 
 
-def _step_counts(workload: Workload) -> tuple[int, ...]:
-    counts = [max(1, round(workload.steps * fraction)) for fraction in STEP_FRACTIONS]
-    return tuple(dict.fromkeys(counts))
+def _windows(space: Space, point: Mapping[str, Any]) -> dict[str, Any] | None:
+    window, share = point["window"], point["overlap"] or can.OVERLAP_SHARES[0]
+    overlap = can.overlap_of(space.spec, window, share) if window else 0
+    return {"frames": window, "overlap": overlap} if window else None
 
 
-def _windows(spec: ModelSpec, workload: Workload) -> tuple[int, ...]:
-    """Windows in video frames of the form that the model makes, shorter than the clip."""
-    latent = _latent_frames(spec, workload.frames)
-    multiple = spec.size_multiple
-    tokens = latent * (workload.height // multiple) * (workload.width // multiple)
-    fractions = WINDOW_FRACTIONS if tokens > LONG_CLIP_TOKENS else WINDOW_FRACTIONS[:1]
-    windows = (_frames(spec, max(2, round(latent * fraction))) for fraction in fractions)
-    return tuple(window for window in windows if window < workload.frames)
+def _cache(space: Space, point: Mapping[str, Any]) -> dict[str, Any] | None:
+    if point["cache"] in (None, "none"):
+        return None
+    return can.cache_of(space.spec, point["cache"], point["taylorseer_interval"], point["pab_interval"])
 
 
-def _overlap(spec: ModelSpec, window: int) -> int:
-    """About a quarter of the window, in whole latent frames."""
-    return spec.temporal_factor * max(1, _latent_frames(spec, window) // 4)
-
-
-def _latent_frames(spec: ModelSpec, frames: int) -> int:
-    return (frames - spec.frame_remainder) // spec.temporal_factor + spec.frame_remainder
-
-
-def _frames(spec: ModelSpec, latent: int) -> int:
-    return (latent - spec.frame_remainder) * spec.temporal_factor + spec.frame_remainder
+_Parameters = Callable[[Space, Mapping[str, Any]], Any]
+_TECHNIQUES: Mapping[str, tuple[tuple[str, ...], _Parameters]] = {
+    "allocator": (
+        ("allocator",),
+        lambda _, point: {"expandable_segments": True} if point["allocator"] == "expandable" else None,
+    ),
+    "dtype": (
+        ("half", "vae_dtype"),
+        lambda space, point: can.dtype_of(space.spec, point["half"], point["vae_dtype"]) or None,
+    ),
+    "fused_qkv": (("fused",), lambda _, point: {} if point["fused"] else None),
+    "quantization": (("denoiser", "spared", "text"), _quantization),
+    "attention": (
+        ("attention",),
+        lambda _, point: {"backend": "sage"} if point["attention"] == "sage" else None,
+    ),
+    "vae_tiling": (("tiles",), lambda _, point: can.TILES[point["tiles"]]),
+    "decode_chunks": (("chunks",), lambda _, point: {"frames": point["chunks"]} if point["chunks"] else None),
+    "vae_attention_slicing": (
+        ("vae_attention",),
+        lambda _, point: {"frames": point["vae_attention"]} if point["vae_attention"] else None,
+    ),
+    "steps": (
+        ("steps",),
+        lambda space, point: {"count": point["steps"]} if point["steps"] != space.workload.steps else None,
+    ),
+    "cache": (("cache", "taylorseer_interval", "pab_interval"), _cache),
+    "cfg": (
+        ("cfg",),
+        lambda _, point: {"mode": point["cfg"]} if point["cfg"] in ("batched", "sequential") else None,
+    ),
+    "temporal_chunks": (("window", "overlap"), _windows),
+    "offload": (("offload", "unit", "stream", "resident", "disk"), _offload),
+}
+"""The dimensions that a technique is made of, and its parameters from their choices (None where a dimension does not exist), or None
+where it is not used. One that is not here is used only where it is pinned."""

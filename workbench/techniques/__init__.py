@@ -17,6 +17,7 @@ from workbench.techniques.allocator import Allocator as Allocator
 from workbench.techniques.attention import Attention as Attention
 from workbench.techniques.cache import Cache as Cache
 from workbench.techniques.cfg import Cfg as Cfg
+from workbench.techniques.compile import Compile as Compile
 from workbench.techniques.decode_chunks import DecodeChunks as DecodeChunks
 from workbench.techniques.dtype import Dtype as Dtype
 from workbench.techniques.fused_qkv import FusedQkv as FusedQkv
@@ -45,6 +46,7 @@ ALL: tuple[type[AbstractTechnique], ...] = (
     Cfg,
     TemporalChunks,
     Offload,
+    Compile,
 )
 """Every technique, in the order in which they are applied, and undone backwards.
 
@@ -52,7 +54,7 @@ The allocator first, before anything is allocated. Then weights, as loading woul
 packed (quantisation), with adapters (lora) beside them, so that offloading, last, moves what is really stored.
 Temporal chunks wrap the denoiser before offloading does: accelerate re-installs its hooks after every call and keeps what is below them.
 So does a cache, whose hooks sit on the blocks; a block that is skipped is still fetched. Cfg stands around the calls that a cache sees,
-so that each half of a batch has a cache of its own.
+so that each half of a batch has a cache of its own. Compilation is last: what it traces is the network as all others have left it.
 """
 
 ORDER: tuple[str, ...] = tuple(technique.id for technique in ALL)

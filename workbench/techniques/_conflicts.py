@@ -9,6 +9,7 @@ from workbench.techniques._kinds import KINDS
 from workbench.techniques._technique import AbstractTechnique
 from workbench.techniques.cache import Cache
 from workbench.techniques.cfg import Cfg
+from workbench.techniques.compile import Compile
 from workbench.techniques.dtype import Dtype
 from workbench.techniques.lora import Lora
 from workbench.techniques.offload import Offload
@@ -83,6 +84,42 @@ def _adapters_on_fused(used: Mapping[str, AbstractTechnique]) -> str | None:
     return None
 
 
+_IN_PYTHON = {
+    "cache": "the hooks of a cache decide in Python, inside what would be compiled",
+    "temporal_chunks": "its loop over windows stands inside the denoiser's call; regional true leaves it outside",
+    "cfg": "its split of the batch stands inside the denoiser's call; regional true leaves it outside",
+}
+
+
+def _compiled_hooks(used: Mapping[str, AbstractTechnique]) -> str | None:
+    """Python of others inside what is compiled, which breaks the graph or makes it anew at every step."""
+    compiled = used.get("compile")
+    if not isinstance(compiled, Compile):
+        return None
+    for name in ("cache",) if compiled.regional else _IN_PYTHON:
+        if name in used:
+            return f"compile does not go with {name}: {_IN_PYTHON[name]}"
+    quantization = used.get("quantization")
+    kinds = quantization.chosen.values() if isinstance(quantization, Quantization) else ()
+    if any(choice.kind == "fp8_storage" for choice in kinds):
+        return "compile does not go with quantization fp8_storage: its hooks cast the weights of every layer around its call"
+    return None
+
+
+def _compiled_offload(used: Mapping[str, AbstractTechnique]) -> str | None:
+    """diffusers keeps its own hooks out of graphs (`@torch.compiler.disable`, hooks/group_offloading.py), so each is a break."""
+    compiled, offload = used.get("compile"), used.get("offload")
+    if not isinstance(compiled, Compile) or not isinstance(offload, Offload):
+        return None
+    if offload.mode == "sequential" or offload.offload_type == "leaf_level":
+        return "compile does not go with offload layer by layer: a hook on every layer leaves nothing to fuse; offload in blocks"
+    if compiled.fullgraph and (
+        offload.mode == "group" or (offload.mode == "model" and not compiled.regional)
+    ):
+        return f"compile with fullgraph does not go with offload {offload.mode}: its hooks break the graph"
+    return None
+
+
 CONFLICTS: Final[tuple[Conflict, ...]] = (
     _dtype_of_quantised,
     _streamed_vae_in_tiles,
@@ -90,4 +127,6 @@ CONFLICTS: Final[tuple[Conflict, ...]] = (
     _cached_windows,
     _cached_guidance,
     _adapters_on_fused,
+    _compiled_hooks,
+    _compiled_offload,
 )

@@ -75,7 +75,6 @@ def _gguf(name: str) -> Kind:
     bits, block = _GGUF_TITLES[name]
     return Kind(
         title=f"GGUF {name} weights: {bits} bits, blocks of {block}",
-        package="gguf",
         caveat=_ONE_TYPE,
         planned_only=f"gguf {name} is {_FROM_A_FILE}" if block == 256 else "",
     )

@@ -136,6 +136,10 @@ class Settings:
             f"{'holds' if len(names) == 1 else 'hold'} whole score matrices in fp32; dtype fp16 avoids it where the model bears it",
         )
 
+    def known_loss_percent(self) -> float:
+        """Sum of the losses that are known of these techniques; what is unknown is not in it."""
+        return sum(technique.effect().loss_percent or 0.0 for technique in self.techniques)
+
     def residency(self, model: ModelSpec) -> Residency:
         """Where weights are when."""
         residency = Residency()

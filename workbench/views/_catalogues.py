@@ -9,7 +9,6 @@ from workbench._units import GIB, gib
 from workbench.devices import Device
 from workbench.models import DEFAULT_MODEL, ModelSpec
 from workbench.search._report import Column, Report, Section, Table
-from workbench.search._words import describe_component
 
 _TASKS = {"t2v": "text to video", "i2v": "image to video", "v2v": "video to video"}
 _RATES = ("bf16", "fp16", "int8", "fp8")
@@ -29,13 +28,13 @@ def models_report() -> Report:
         Column(title="native\nframes", is_number=True),
         Column(title="native\nsize", is_number=True),
         Column(title="steps", is_number=True),
-        Column(title="fps", is_number=True),
-        Column(title="parameters, published"),
+        Column(title="denoiser\nparameters", is_number=True),
     )
     rows = tuple(_model_row(spec) for spec in specs)
     table = Table(columns=columns, rows=rows, marked=models.names().index(DEFAULT_MODEL))
     lines = (
-        "sizes are height × width; a plan may ask for others",
+        f"{', '.join(f'{short}: {words}' for short, words in _TASKS.items())}; sizes are height × width; a plan may ask for others",
+        "parameters are the published ones; – where none are published",
         "the source of each configuration: workbench models --json",
     )
     return Report(title="Models", lines=(), sections=(Section(title="Catalogue", lines=lines, table=table),))
@@ -56,16 +55,16 @@ def devices_report() -> Report:
             Column(title=f"{dtype}\n{'TOPS' if dtype == 'int8' else 'TFLOPS'}", is_number=True)
             for dtype in _RATES
         ),
-        Column(title="host link", is_short=True),
-        Column(title="rates from", is_short=True),
-        Column(title="reached", is_short=True),
+        Column(title="host link\nPCIe", is_short=True),
+        Column(title="rates\nfrom", is_short=True),
         Column(title="rent\n$/h", is_number=True),
+        Column(title="", is_short=True),
     )
     rows = tuple(_device_row(device) for device in _known_devices())
     lines = (
         "rates are theoretical and dense (no sparsity), accumulating in fp32; – means that the card has no such unit",
         "derived: the product page's boost clock times the white paper's rate per multiprocessor",
-        "how much of a rate is reached is assumed until the card is calibrated (workbench calibrate, on the machine that has it)",
+        "how much of a rate is reached is assumed until the card is calibrated (workbench calibrate, on the machine that has it): ◆ is",
         "the source of each number: workbench devices --json",
     )
     section = Section(title="Catalogue", lines=lines, table=Table(columns=columns, rows=rows))
@@ -74,20 +73,20 @@ def devices_report() -> Report:
 
 def _model_row(spec: ModelSpec) -> tuple[str, ...]:
     native = spec.defaults
-    parameters = [f"{describe_component(name)} {_billions(count)}" for name, count in spec.parameters.items()]
+    counts = [spec.parameters[name] for name in spec.denoisers if name in spec.parameters]
+    experts = f"{len(counts)} × " if len(counts) > 1 else ""
     return (
         spec.name,
-        _TASKS[spec.task],
+        spec.task,
         str(native.frames),
-        f"{native.height} × {native.width}",
+        f"{native.height}×{native.width}",
         str(native.steps),
-        str(native.fps),
-        ", ".join(parameters) or "–",
+        f"{experts}{_billions(counts[0])}" if counts else "–",
     )
 
 
 def _billions(count: float) -> str:
-    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+    return f"{count / 1e9:.1f} B" if count >= 1e8 else f"{count / 1e6:.1f} M"
 
 
 def _model_json(spec: ModelSpec) -> dict[str, Any]:
@@ -131,10 +130,10 @@ def _device_row(device: Device) -> tuple[str, ...]:
         f"{device.memory_bytes / GIB:g}",
         f"{device.bandwidth_bytes_per_s / 1e9:.0f}",
         *rates,
-        device.link_label,
+        device.link_label.removeprefix("PCIe "),
         _document(device.sources.get("bandwidth_bytes_per_s", "")),
-        "calibrated" if device.basis == "calibrated" else "assumed",
         "–" if device.rent_usd_per_hour is None else f"{device.rent_usd_per_hour:.2f}",
+        "◆" if device.basis == "calibrated" else "",
     )
 
 

@@ -212,7 +212,8 @@ def _add_quality(
         orientation="h",
         marker_color=SOFT,
         text=["" if value is None else f"{value:.4g}" for value in finite],
-        textposition="auto",
+        textposition="outside",
+        cliponaxis=False,
         hovertemplate=f"{title} %{{x:.4g}}<extra>%{{y}}</extra>",
         showlegend=False,
         row=1,
@@ -231,4 +232,5 @@ def _add_quality(
             row=1,
             col=column,
         )
-    figure.update_xaxes(title=title, rangemode="tozero", row=1, col=column)
+    most = max([value for value in finite if value is not None], default=0) or 1
+    figure.update_xaxes(title=title, range=[0, 1.5 * most], row=1, col=column)
