@@ -18,11 +18,17 @@ from optuna.trial import TrialState
 import workbench as wb
 from workbench._cli import main
 from workbench._errors import InputError
+from workbench._estimate import Predictor
+from workbench._plan import Limits, searched
+from workbench.devices import resolve
 from workbench.measurement import Tried
 from workbench.measurement._tuned import measured_front, worth_a_run
+from workbench.measurement._tuning import pool_of
+from workbench.models import Workload
 from workbench.profiles import Profile
 from workbench.records import load
 from workbench.search import Candidate
+from workbench.search.pins import Pins
 from workbench.techniques import Settings
 
 SMALL = {"model": "tiny", "frames": 5, "height": 32, "width": 32, "steps": 2, "trials": 2}
@@ -140,6 +146,18 @@ def test_bad_input_is_said_before_anything_is_run(tmp_path, wrong, said):
     with pytest.raises(InputError, match=said):
         wb.tune(**{**SMALL, "out": tmp_path / "none", **wrong})
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("vram_gb", [0.5, 12.0])
+def test_the_whole_front_can_be_run(vram_gb):
+    workload = Workload.for_model("tiny", frames=5, height=32, width=32, steps=10)
+    predictor, device = Predictor(workload), resolve(None, vram_gb=vram_gb)
+    plan = searched(predictor, device, limits=Limits(), pins=Pins.NONE, trials=4, seed=0)
+    pool = pool_of(plan, predictor, device, Limits(), Pins.NONE)
+    there = [one.candidate.settings.canonical() for one in pool]
+    assert len(there) == len(set(there))
+    expected = plan.front or (plan.nearest_miss,)
+    assert {candidate.settings.canonical() for candidate in expected} <= set(there)
 
 
 # --- what is tried next ---------------------------------------------------------------------------------------------------
