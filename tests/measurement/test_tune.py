@@ -18,11 +18,17 @@ from optuna.trial import TrialState
 import workbench as wb
 from workbench._cli import main
 from workbench._errors import InputError
+from workbench._estimate import Predictor
+from workbench._plan import Limits, searched
+from workbench.devices import resolve
 from workbench.measurement import Tried
 from workbench.measurement._tuned import measured_front, worth_a_run
+from workbench.measurement._tuning import pool_of
+from workbench.models import Workload
 from workbench.profiles import Profile
 from workbench.records import load
 from workbench.search import Candidate
+from workbench.search.pins import Pins
 from workbench.techniques import Settings
 
 SMALL = {"model": "tiny", "frames": 5, "height": 32, "width": 32, "steps": 2, "trials": 2}
@@ -112,28 +118,16 @@ def test_a_session_that_is_killed_in_a_run_is_gone_on_with(tmp_path):
     assert states.count(TrialState.FAIL) == 1 and TrialState.RUNNING not in states
 
 
-def test_the_command_line_writes_the_best(tuned, tmp_path, capsys):
+def test_the_command_line_goes_on_too_and_writes_the_best(tuned, tmp_path, capsys):
     out = tmp_path / "best.json"
-    size = ["--frames", "5", "--height", "32", "--width", "32", "--steps", "2"]
-    few = [part for name in FEW["forbid"] for part in ("--forbid", name)]
-    code = main(
-        [
-            "tune",
-            "--model",
-            "tiny",
-            *size,
-            *few,
-            "--runs",
-            "1",
-            "--folder",
-            str(tmp_path / "t"),
-            "--out",
-            str(out),
-            "--json",
-        ]
-    )
+    asked = [f"--{name}={value}" for name, value in SMALL.items()]
+    few = [f"--forbid={name}" for name in FEW["forbid"]]
+    code = main(["tune", *asked, *few, "--runs=1", f"--folder={tuned.folder}", f"--out={out}", "--json"])
     found = json.loads(capsys.readouterr().out)
-    assert code == 0 and found["ran"] == 1
+    assert code == 0 and found["ran"] <= 1
+    assert [one["record"] for one in found["tried"]][: len(tuned.tried)] == [
+        str(one.record) for one in tuned.tried
+    ]
     assert Profile.load(out).settings == found["best"]["settings"]
 
 
@@ -154,6 +148,18 @@ def test_bad_input_is_said_before_anything_is_run(tmp_path, wrong, said):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("vram_gb", [0.5, 12.0])
+def test_the_whole_front_can_be_run(vram_gb):
+    workload = Workload.for_model("tiny", frames=5, height=32, width=32, steps=10)
+    predictor, device = Predictor(workload), resolve(None, vram_gb=vram_gb)
+    plan = searched(predictor, device, limits=Limits(), pins=Pins.NONE, trials=4, seed=0)
+    pool = pool_of(plan, predictor, device, Limits(), Pins.NONE)
+    there = [one.candidate.settings.canonical() for one in pool]
+    assert len(there) == len(set(there))
+    expected = plan.front or (plan.nearest_miss,)
+    assert {candidate.settings.canonical() for candidate in expected} <= set(there)
+
+
 # --- what is tried next ---------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +168,7 @@ def priced(tuned):
     """Makes a candidate of so many predicted seconds and such caution."""
     cost = tuned.tried[0].candidate.cost
 
-    def make(seconds, caution):
+    def make(seconds, caution, need=10):
         scale = seconds / cost.total_s
         stages = tuple(
             dataclasses.replace(
@@ -173,7 +179,7 @@ def priced(tuned):
             )
             for stage in cost.price.stages
         )
-        price = dataclasses.replace(cost.price, stages=stages)
+        price = dataclasses.replace(cost.price, stages=stages, required_vram_bytes=need)
         settings = Settings.parse({"steps": {"count": 1 + round(1000 * seconds) + caution}})
         return Candidate(settings=settings, cost=dataclasses.replace(cost, price=price), caution=caution)
 
@@ -207,6 +213,14 @@ def test_what_is_worth_a_run_follows_what_was_measured(priced):
     assert worth_a_run(after, [quick, slow]) is None
     assert worth_a_run(after, [quick, same, slow]) is same
     assert worth_a_run(after, [quick, gentle]) is gentle  # nothing was measured at its caution yet
-    failed = [ran(quick, None, status="out_of_memory"), ran(gentle, 10.0)]
+    failed = [ran(quick, None, status="failed"), ran(gentle, 10.0)]
     assert worth_a_run(failed, pool) is same
     assert worth_a_run([*failed, ran(same, 2.0)], pool) is None
+
+
+@pytest.mark.parametrize(("status", "needed"), [("out_of_memory", None), ("ok", 101)])
+def test_what_needs_as_much_as_what_did_not_fit_is_not_tried(priced, status, needed):
+    large, larger, small = priced(1, 0, need=50), priced(1.5, 0, need=60), priced(2, 0, need=40)
+    after = [ran(large, None if status != "ok" else 1.0, status=status, needed=needed)]
+    assert worth_a_run(after, [large, larger, small]) is small
+    assert worth_a_run(after, [large, larger]) is None

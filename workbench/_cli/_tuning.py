@@ -67,6 +67,9 @@ def tune(
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What the videos show.")] = None,
     repeats: Annotated[str, typer.Option(metavar="N", help="Measured calls of each run; default: 1.")] = "1",
     warmup: Annotated[str, typer.Option(metavar="N", help="Calls before them; default: 0.")] = "0",
+    trials: Annotated[
+        str | None, typer.Option(metavar="N", help="Trials of the sampler, by prediction; default: 64.")
+    ] = None,
     seed: Seed = "0",
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Study, records and logs; the same folder goes on.")
@@ -88,6 +91,7 @@ def tune(
         "forbid": forbid,
         "prompt": prompt,
         "runs": whole("--runs", runs),
+        "trials": whole("--trials", trials),
         "repeats": whole("--repeats", repeats),
         "warmup": whole("--warmup", warmup),
         "seed": whole("--seed", seed),
@@ -116,7 +120,7 @@ def tune(
 
 
 def _watch(as_json: bool) -> Any:
-    """Lines on stderr, or nothing."""
-    from workbench.measurement import LineWatch, NoWatch
+    """How each run is doing, on stderr; nothing beside JSON."""
+    from workbench.measurement import NoWatch, watch_here
 
-    return NoWatch() if as_json else LineWatch()
+    return NoWatch() if as_json else watch_here()

@@ -111,14 +111,14 @@ class Tuned:
         )
 
     def to_dataset(self) -> xarray.Dataset:
-        """The records of everything that was run, merged; `records/schema.md` has the names.
+        """The records of everything that was run, merged, without those that another machine has; `records/schema.md` has the names.
 
         Raises:
-            InputError: nothing was run.
+            InputError: nothing was run here.
         """
         from workbench.records import merge
 
-        return merge(tried.record for tried in self.tried)
+        return merge(tried.record for tried in self.tried if tried.record.exists())
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object."""
@@ -161,10 +161,17 @@ def worth_a_run(tried: Sequence[Tried], pool: Sequence[Candidate]) -> Candidate 
 
     The prediction of each is corrected by how far predictions were off so far (the geometric mean of measured over predicted seconds).
     It is worth a run if, with two standard deviations of luck, it would beat what was measured at its caution or below; of several the
-    one that promises most. Before anything was measured, the fastest.
+    one that promises most. Before anything was measured, the fastest. What is predicted to need as much memory as something that turned
+    out not to fit is not tried.
     """
     done = {one.candidate.settings.canonical() for one in tried}
-    left = [candidate for candidate in pool if candidate.settings.canonical() not in done]
+    large = [one for one in tried if not one.fits and one.status in ("ok", "out_of_memory")]
+    least = min((one.candidate.cost.required_vram_bytes for one in large), default=math.inf)
+    left = [
+        candidate
+        for candidate in pool
+        if candidate.settings.canonical() not in done and candidate.cost.required_vram_bytes < least
+    ]
     ratios = [
         math.log(one.seconds / one.candidate.cost.total_s)
         for one in tried

@@ -53,7 +53,7 @@ def search(
     """Works on a study until everything asked for is done, by this worker or, where it is stored, by others.
 
     Args:
-        objective: one trial's values; an exception fails the trial, ends this worker and is raised.
+        objective: one trial's values. `optuna.TrialPruned` fails the trial; another exception does too, ends this worker and is raised.
         storage: where the study is, as `_storage.opened` takes it; None for one in memory.
         first: points that are tried before the sampler's own, in this order.
         trials: of the sampler.
@@ -109,6 +109,9 @@ def _one(study: optuna.Study, objective: Objective, worker: str) -> None:
         trial.set_user_attr(_WORKER, worker)
         try:
             values = objective(trial)
+        except optuna.TrialPruned:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+            return
         except BaseException:
             study.tell(trial, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
             raise
