@@ -20,7 +20,7 @@ from typing import Any
 from workbench._files import replacing
 from workbench._version import __version__
 
-FORMAT = 16
+FORMAT = 17
 """Raised when the tracer or the entries change, so that older entries are not read."""
 
 TRACED_LIBRARIES = ("torch", "diffusers", "transformers", "torchao", "bitsandbytes", "gguf")

@@ -105,12 +105,24 @@ def test_pinning_late_and_reading_files_hide_behind_nothing(model, device):
 
 
 def test_attention_between_layers_hides_one_layer_only(model, device):
-    layers = dataclasses.replace(model, num_layers=64)
+    layers = dataclasses.replace(model, layers=(9 * GIB // 64,) * 64)
     placement = Placement(mode="layers", stream=True)
     travel = 9 * GIB / Rates.expected(device).pinned
     dense, mixed = (wait(layers, placement, compute(travel, attention=share), device) for share in (0.0, 0.9))
     assert dense == pytest.approx(travel / 64)
     assert dense < mixed < travel
+
+
+def test_a_large_layer_behind_a_small_one_is_waited_for(model, device):
+    small, large = GIB // 100, GIB
+    placement = Placement(mode="layers", stream=True)
+    uneven = dataclasses.replace(model, layers=(small, large) * 9)
+    even = dataclasses.replace(model, layers=((small + large) // 2,) * 18)
+    pinned = Rates.expected(device).pinned
+    once = compute(9 * (small + large) / pinned)  # as long as all fetches together
+    assert wait(even, placement, once, device) == pytest.approx((small + large) / 2 / pinned)
+    # each large one hides but the fetch of the small one behind it
+    assert wait(uneven, placement, once, device) == pytest.approx((small + 9 * (large - small)) / pinned)
 
 
 def test_the_low_bound_is_the_link_itself(model, device):

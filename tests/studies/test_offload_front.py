@@ -27,6 +27,7 @@ def test_the_front_keeps_its_order_and_its_pinned_end(study):
     assert all(23.4 < row.low_s <= row.predicted_s for row in rows.values())
     for what in (
         "layer by layer, ~1 GiB",
+        "+ async, ~4 GiB",
         "+ persistent, ~8 GiB",
         "+ persistent, ~14 GiB",
         "+ persistent, ~16 GiB",
@@ -37,3 +38,8 @@ def test_the_front_keeps_its_order_and_its_pinned_end(study):
 def test_the_table_shows_published_beside_predicted(study):
     row = study.Row(source="a", what="b", published_s=2.0, predicted_s=3.0, low_s=1.0)
     assert study.table([row]).splitlines()[-1] == "| b | the same | 2 | 3.00 | 1.00 | +50% |"
+
+
+def test_layers_in_the_order_in_which_they_run_are_near_those_as_registered(study):
+    (row,) = [row for row in study.leaf_rows() if row.what.startswith("LTX")]
+    assert study._in_order("LTX-Video 0.9.7") == pytest.approx(row.predicted_s, rel=0.1)

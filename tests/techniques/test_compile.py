@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import diffusers
 import numpy as np
 import pytest
@@ -9,12 +11,16 @@ import pytest
 import workbench as wb
 from workbench import devices, models
 from workbench._errors import SettingsError, UnknownNameError
+from workbench.cost._flow import fused_ops
 from workbench.cost._fusion import FUSED
+from workbench.cost._memo import Memo
+from workbench.cost.rehearsal import Target, rehearse, retrace
 from workbench.models import Workload
 from workbench.techniques import Compile, Settings, apply_all
 from workbench.techniques._checks import denoisers
 from workbench.techniques._compiling import compiled, why_not
 from workbench.techniques.compile import WITHOUT_BLOCKS
+from workbench.testing.toys import TOYS, Toy
 from workbench.twin._snapshot import snapshot
 
 CLIP = Workload.for_model("tiny", frames=9, height=64, width=64, steps=2)
@@ -162,6 +168,30 @@ def test_it_needs_blocks_and_a_card_that_inductor_knows():
     assert Compile(regional=False).applies_to(cogvideox, None) is None
     assert "below compute capability 8.0" in (Compile().applies_to(wan, devices.get("rtx-2080-ti")) or "")
     assert Compile().applies_to(wan, devices.get("rtx-3060-12gb")) is None
+
+
+@pytest.mark.parametrize("name", sorted(TOYS))
+def test_every_way_of_building_a_denoiser_is_fused(name):
+    toy = Toy(name)
+    pipe = toy.weightless()
+    kwargs = toy.call_kwargs(Settings())
+    memo = Memo()
+    _, calls = rehearse(pipe, kwargs, Target(), memo)
+    call = next(call for call in calls.values() if call.component == "transformer")
+    plain = Counter(dict(retrace(call, pipe.transformer, Target(), memo).op_counts()))
+    fused = dict(fused_ops(call, pipe.transformer, Target(), memo, whole=True))
+
+    def of(ops, *kinds):
+        return {op: count for op, count in ops.items() if op.kind in kinds}
+
+    def moved(ops):
+        return sum((op.read_bytes + op.write_bytes) * count for op, count in of(ops, "memory").items())
+
+    assert of(fused, "matmul", "attention", "conv") == of(plain, "matmul", "attention", "conv")
+    assert moved(fused) < moved(plain)
+    assert sum(of(fused, "memory").values()) < sum(of(plain, "memory").values()) / 2
+    # the eager trace is as it was: what fusing remembers is kept apart
+    assert retrace(call, pipe.transformer, Target(), memo).op_counts() == plain
 
 
 def test_the_contract_of_json():

@@ -85,8 +85,8 @@ class Weights:
     """As `largest_leaf_bytes`, of the part that group offloading is given, and with buffers."""
     unmoved_bytes: int = 0
     """Buffers that `leaves` puts on the GPU for good."""
-    num_layers: int = 1
-    """Modules with weights of their own in that part."""
+    layers: tuple[int, ...] = ()
+    """Bytes of each module with weights of its own in that part, in the order in which they are registered."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -95,7 +95,13 @@ class Weights:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Weights:
         """The inverse of `to_json`."""
-        return cls(**{**data, "blocks": tuple(data["blocks"]), "blocks_pinned": tuple(data["blocks_pinned"])})
+        lists = {name: tuple(data[name]) for name in ("blocks", "blocks_pinned", "layers")}
+        return cls(**{**data, **lists})
+
+    @property
+    def num_layers(self) -> int:
+        """Modules with weights of their own in the part that group offloading is given."""
+        return len(self.layers)
 
     @property
     def other_bytes(self) -> int:

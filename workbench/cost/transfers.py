@@ -146,13 +146,21 @@ def _slots(
 
 
 def _layer_slots(held: Weights, shares: _Shares, compute: float) -> list[tuple[int, float]]:
-    """Layers of one size, as many as there are; in each block one of them is followed by the attention."""
-    number = max(1, held.num_layers)
-    size, dense = held.total_bytes // number, compute * (1 - shares.attention) / number
+    """Layers as they are registered, each computing as long as its bytes say; in each block one of them is followed by the attention.
+
+    Their sizes matter: only the layer before it hides a layer's fetch, so that a large one behind a small one is waited for, even where
+    all compute together takes longer than all fetches.
+    """
+    layers = held.layers or (held.total_bytes,)
+    number, total = len(layers), max(1, sum(layers))
     blocks = max(1, len(held.blocks))
     attention = compute * shares.attention / blocks
     with_attention = {number * block // blocks for block in range(blocks)}
-    return [(size, dense + (attention if k in with_attention else 0.0)) for k in range(number)]
+    dense = compute * (1 - shares.attention)
+    return [
+        (size, dense * size / total + (attention if k in with_attention else 0.0))
+        for k, size in enumerate(layers)
+    ]
 
 
 def pass_seconds(fetches: Sequence[float], computes: Sequence[float], preparing: Sequence[float]) -> float:

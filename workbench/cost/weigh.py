@@ -46,6 +46,7 @@ def weigh(component: nn.Module, options: AllocatorOptions = DEFAULT_OPTIONS) -> 
         module: {key: size for key, (size, moves) in held.items() if moves} for module, held in own.items()
     }
     every = {module: _together((held,)) for module, held in own.items()}
+    layers = _apart([_together((own[module],)) for module in owner.modules() if own[module]])
     unmoved = storages.keys() - {key for held in moved.values() for key in held}
     return Weights(
         total_bytes=_allocated(storages),
@@ -58,7 +59,7 @@ def weigh(component: nn.Module, options: AllocatorOptions = DEFAULT_OPTIONS) -> 
         largest_layer_bytes=_most_at_once(owner, every)[0],
         leaf_window_bytes=_most_at_once(owner, every)[1],
         unmoved_bytes=_allocated({key: storages[key] for key in unmoved}),
-        num_layers=sum(1 for module in owner.modules() if own[module]),
+        layers=tuple(_allocated(part) for part in layers),
         num_tensors=len(storages),
     )
 
