@@ -75,8 +75,8 @@ def plan(
             count as caution. The search chooses the other techniques.
         forbid: techniques that must not be used, `("cache", "quantization=nf4")`.
         more: search the choices too that take traces of their own (further kinds of quantisation, blocks left alone by it, caches,
-            SageAttention, the other way of guidance, fused projections, allocator): minutes instead of seconds the first time. Without
-            it they are tried where nothing else fits.
+            SageAttention, the other way of guidance, fused projections, compilation, allocator): minutes instead of seconds the first
+            time. Without it those of them that save memory are tried where nothing else fits.
         trials: trials of the sampler, after the seeds that exact composition gives it.
         seed: of the sampler; equal arguments give equal plans.
         storage: where the Optuna study is kept: a journal file or a database URL; None keeps it in memory.

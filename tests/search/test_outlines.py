@@ -17,9 +17,8 @@ from workbench.search.space import Space
 SMALL = {
     "tiny": {},
     "ltx-video": {"frames": 9, "height": 64, "width": 64, "steps": 4},
-    "wan2.2-t2v-a14b": {"frames": 5, "height": 64, "width": 64, "steps": 4},
 }
-"""Models and workloads that are traced in seconds: weights small and large, one denoiser and two."""
+"""Models and workloads that are traced in seconds; tests/cost/test_outline.py has two denoisers, and every kind of placement."""
 
 
 def settings_of(predictor, device):

@@ -81,6 +81,7 @@ pytestmark = pytest.mark.usefixtures("fixed_residuals")
         ),
         ({"compile": {}}, "compiled"),
         ({"compile": {"mode": "max-autotune"}}, "compiled max-autotune"),
+        ({"compile": {"regional": False}}, "compiled as a whole"),
         ({"new_thing": {"a": 1}}, 'new thing {"a": 1}'),
         ({"new_thing": {}}, "new thing"),
         (

@@ -62,6 +62,8 @@ SPARED_SHARES = (0.0, 0.25, 0.5)
 MORE_OVERLAP_SHARES = (0.125, 0.5)
 ATTENTIONS = ("native", "sage")
 """PyTorch chooses the best of its own kernels; SageAttention is not among them."""
+COMPILATIONS = ("off", "blocks", "whole")
+"""What of the denoiser is compiled: nothing, its repeated blocks, or all of it."""
 INTERVALS: Mapping[str, tuple[int, ...]] = {"taylorseer": (5, 3, 8), "pab": (2, 4)}
 """Of caches whose speed is a matter of how often they compute; diffusers' own first."""
 

@@ -64,7 +64,7 @@ class Composition:
         self._allow = allow
         self._at: dict[tuple[Choice | None, ...], Composed | None] = {}
         self._cautions: dict[AbstractTechnique, int] = {}
-        self._all: list[Composed] | None = None
+        self._all: dict[int, Composed] | None = None
 
     @property
     def num_points(self) -> int:
@@ -107,7 +107,7 @@ class Composition:
         """Whether it fits but for the autoencoder."""
         return not composed.fits and composed.misses_elsewhere(self.device) == 0
 
-    def all(self) -> list[Composed]:
+    def all(self) -> tuple[Composed, ...]:
         """Every configuration of the lean part of the space at the workload's own steps that is not needless; then, of those on the way
         to a front, with fewer steps."""
         if self._all is None:
@@ -116,16 +116,8 @@ class Composition:
             found: list[Composed] = []
             for point in self.space.points({**least, "steps": own}):
                 found += self._climbed(point)
-            self._all = found + self._with_fewer_steps(found)
-        return self._all
-
-    def add(self, composed: Composed | None) -> bool:
-        """Takes one more configuration among all; whether it is a new one."""
-        known = self.all()
-        if composed is None or any(composed is other for other in known):
-            return False
-        known.append(composed)
-        return True
+            self._all = {id(composed): composed for composed in found + self._with_fewer_steps(found)}
+        return tuple(self._all.values())
 
     def _climbed(self, start: Point) -> Iterable[Composed]:
         """A point, and where it lacks memory around the autoencoder the points above it that save some."""
@@ -220,6 +212,8 @@ class Composition:
         Args:
             touching: whether a dimension may help a configuration; None means all may.
         """
+        self.all()
+        assert self._all is not None
         tried: set[int] = set()
         before = len(self._at)
         for _ in range(ROUNDS):
@@ -231,8 +225,7 @@ class Composition:
                 for name, choice in self._own_traces():
                     if touching is None or touching(start, name):
                         point = self.space.at(name, choice, start.point)
-                        for composed in self._climbed(point):
-                            self.add(composed)
+                        self._all |= {id(composed): composed for composed in self._climbed(point)}
         return len(self._at) - before
 
     def _own_traces(self) -> Iterable[tuple[str, Choice]]:

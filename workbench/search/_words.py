@@ -284,6 +284,12 @@ def _skipped(pattern: str) -> str:
     return pattern if blocks is None else _plural(blocks, "block")
 
 
+def _compile(parameters: Mapping[str, Any]) -> str:
+    """`"compiled max-autotune"`, `"compiled as a whole"`."""
+    words = ["compiled", *([parameters["mode"]] if parameters.get("mode") else [])]
+    return " ".join([*words, *(["as a whole"] if parameters.get("regional") is False else [])])
+
+
 def _cache(parameters: Mapping[str, Any]) -> str:
     """`"taylorseer cache of 5 steps"`."""
     words = f"{str(parameters.get('kind', '')).replace('_', ' ')} cache".strip()
@@ -333,5 +339,5 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "steps": lambda parameters: _plural(parameters["count"], "step") if "count" in parameters else "steps",
     "temporal_chunks": _temporal_chunks,
     "cache": _cache,
-    "compile": lambda parameters: f"compiled {parameters['mode']}" if parameters.get("mode") else "compiled",
+    "compile": _compile,
 }

@@ -244,6 +244,7 @@ def _with_more(
         "taylorseer_interval": can.INTERVALS["taylorseer"],
         "pab_interval": can.INTERVALS["pab"],
         "fused": (0, 1),
+        "compile": can.COMPILATIONS,
         "allocator": ("default", "expandable"),
     }
 
@@ -285,6 +286,10 @@ _TECHNIQUES: Mapping[str, tuple[tuple[str, ...], _Parameters]] = {
     "attention": (
         ("attention",),
         lambda _, point: {"backend": "sage"} if point["attention"] == "sage" else None,
+    ),
+    "compile": (
+        ("compile",),
+        lambda _, point: {"blocks": {}, "whole": {"regional": False}}.get(point["compile"]),
     ),
     "vae_tiling": (("tiles",), lambda _, point: can.TILES[point["tiles"]]),
     "decode_chunks": (("chunks",), lambda _, point: {"frames": point["chunks"]} if point["chunks"] else None),
