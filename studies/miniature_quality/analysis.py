@@ -127,7 +127,14 @@ def held_out(rows: Rows, records: QualityRecords) -> tuple[list[HeldOut], list[s
 
 
 def score(found: Sequence[HeldOut]) -> dict[str, float]:
-    """Rank correlations and middle errors over the held-out combinations."""
+    """Rank correlations and middle errors over the held-out combinations; NaN without any."""
+    if not found:
+        nan = float("nan")
+        return {
+            "combinations": 0,
+            **dict.fromkeys(("psnr_rank_correlation", "ssim_rank_correlation", "ssim_median_abs_error"), nan),
+            **dict.fromkeys(("psnr_median_abs_error_db", "psnr_median_error_db"), nan),
+        }
     psnr = np.array([[one.predicted_psnr_db, one.psnr_db] for one in found])
     ssim = np.array([[one.predicted_ssim, one.ssim] for one in found])
     return {

@@ -184,7 +184,7 @@ def _fitted() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-_ALWAYS: Final = ("int8wo", "nf4", "fp8_storage", "bf16", "taylorseer", "vae_tiling")
+_ALWAYS: Final = ("int8wo", "nf4", "fp8_storage", "bf16", "taylorseer", "first_block", "vae_tiling")
 """What every run has of the single settings, so that the smallest one shows something."""
 _EXACT: Final[tuple[Mapping[str, Any], ...]] = (
     {"cfg": {"mode": "batched"}},

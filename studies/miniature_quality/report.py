@@ -174,6 +174,23 @@ def _place(row: Mapping[str, Any]) -> tuple[str, str, float] | None:
     return None
 
 
+def said_of_curves(rows: Rows) -> str:
+    """PSNR along every parameter that has several places, and by kind of quantisation of the denoiser."""
+    lines = ["PSNR in dB along a parameter, middle of the scenes:"]
+    for panel, name, points in _curves(rows):
+        if panel != MIXED and len(points) > 1:
+            along = ", ".join(f"{place:g}: {psnr:.1f}" for place, psnr in sorted(points))
+            lines.append(f"  {panel}, {name}: {along}")
+    kinds = {}
+    for row in chosen(rows, FIT):
+        kind = row["settings"].get("quantization", {}).get("transformer")
+        if isinstance(kind, str):
+            kinds[kind] = middle(row, "psnr_db")
+    by_kind = sorted(kinds.items(), key=lambda item: -item[1])
+    lines.append(f"  denoiser in {', '.join(f'{kind}: {psnr:.1f}' for kind, psnr in by_kind)}")
+    return "\n".join(lines)
+
+
 def said_of_mixed(rows: Rows) -> str:
     """What leaving blocks out of nf4 gives, by the scan's order and against it."""
     by_line = {name: dict(points) for panel, name, points in _curves(rows) if panel == MIXED}

@@ -21,7 +21,7 @@ from typing import Any
 import xarray
 from analysis import HeldOut, Rows, dataset, held_out, other_scenes, records_of, score
 from cases import FULL, QUICK, Sizes, cases, mixed
-from report import curves_figure, held_out_figure, held_out_table, said, said_of_mixed, tables
+from report import curves_figure, held_out_figure, held_out_table, said, said_of_curves, said_of_mixed, tables
 from runs import Bench, run_all
 
 from workbench._files import replacing
@@ -61,7 +61,7 @@ class Study:
         parts = [said(self.score, "Held out")]
         if self.score_of_other_scenes is not None:
             parts.append(said(self.score_of_other_scenes, "Held out, and of scenes that no record saw"))
-        parts.append(said_of_mixed(self.rows))
+        parts += [said_of_curves(self.rows), said_of_mixed(self.rows)]
         return "\n".join([*parts, *(f"not compared: {sentence}" for sentence in self.missing)])
 
 

@@ -159,7 +159,9 @@ def test_the_study_from_weights_to_records_and_again_without_running(study, smal
     found = study.run.study(weights, tmp_path, small, say=lines.append)
     assert all(row["status"] == "ok" for row in found.rows), [row["error"] for row in found.rows]
     assert sum("/" in line for line in lines) == len(found.rows)
-    assert "most sensitive ones / the least" in found.summary()
+    summary = found.summary()
+    assert "most sensitive ones / the least" in summary
+    assert "steps, of 3: 1: " in summary and "denoiser in nf4: " in summary
     blocks = [row["line"] for row in found.rows if row["line"]]
     assert blocks == [
         ("most sensitive first", 1),
