@@ -76,7 +76,7 @@ def a_form(name: str, log: CallLog, draw: random.Random, matmul) -> Form:
         leaf_window_bytes=70 * MIB,
         num_tensors=10,
         outside_bytes=draw.choice((0, min(20 * MIB, total - sum(blocks)))),
-        num_layers=20,
+        layers=(total // 20,) * 20,
     )
     loaded = Loaded(
         plain_bytes=total, largest_bytes=MIB, stored_bytes=total, originals_bytes=draw.choice((0, MIB))
