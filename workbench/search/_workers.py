@@ -71,7 +71,7 @@ def search(
         _settle(study, storage, worker, items)
         while go_on():
             if _waiting(study):
-                _one(study, objective, worker)
+                _one(study, objective, worker, storage)
                 pause = 0.01
             elif _unfinished(study, items) and wait:
                 time.sleep(pause)
@@ -96,11 +96,13 @@ def _search_alone(
     study.optimize(objective, n_trials=len(points) + trials)
 
 
-def _one(study: optuna.Study, objective: Objective, worker: str) -> None:
+def _one(study: optuna.Study, objective: Objective, worker: str, storage: str) -> None:
     """Begins and finishes one trial."""
     import optuna
 
-    trial = study.ask()
+    # SQLite has no lock of a row: there two workers were seen to be handed the same waiting trial
+    with alone(storage) if storage.startswith("sqlite") else contextlib.nullcontext():
+        trial = study.ask()
     if ITEM not in trial.user_attrs:  # another worker took the last one between our look and our asking
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
