@@ -70,6 +70,7 @@ def test_plan_passes_on_what_was_given(run, asked):
             "trials": 5,
             "seed": 7,
             "storage": "study.log",
+            "more": False,
         }
     ]
 
@@ -77,7 +78,7 @@ def test_plan_passes_on_what_was_given(run, asked):
 def test_plan_leaves_to_the_function_what_was_not_given(run, asked):
     run("plan", "--device", "h100-80gb")
     given = {"vram_gb": None, "model": models.DEFAULT_MODEL, "device": "h100-80gb"}
-    assert asked == [{**given, "ram_gb": None, "desktop_gb": None, "seed": 0, "storage": None}]
+    assert asked == [{**given, "ram_gb": None, "desktop_gb": None, "seed": 0, "storage": None, "more": False}]
 
 
 def test_plan_is_readable(run, asked):

@@ -55,7 +55,7 @@ def test_this_machine_finds_its_card(
     [
         (None, 0),
         ("NVIDIA GeForce RTX 3060", 8192),  # the 8 GB variant has a narrower bus
-        ("NVIDIA GeForce RTX 4060 Laptop GPU", 7807),
+        ("NVIDIA GeForce RTX 4080 Laptop GPU", 11874),  # another chip than the RTX 4080's
         ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", 4864),
         ("NVIDIA H100 PCIe", 81008),
     ],

@@ -95,12 +95,24 @@ def test_a_denoising_run_leaves_the_decode_out_and_a_size_by_area_is_read(study:
         ("W1005", "fp32 weights under autocast"),
         ("HY001", "where the weights wait is not stated"),
         ("DD046", "chosen with this row"),
-        ("DD023", "single layers with a stream"),
     ],
 )
 def test_what_is_left_out_says_why(study: Any, rows: Any, name: str, reason: str) -> None:
     with pytest.raises(study.published.Unexpressed, match=reason):
         study.express.express(rows[name])
+
+
+def test_layers_on_a_stream_are_a_setting_and_the_text_encoders_blocks_a_remark(
+    study: Any, rows: Any
+) -> None:
+    whole = study.express.express(rows["DD023"])
+    assert whole.settings["offload"] == {
+        "mode": "group",
+        "offload_type": "leaf_level",
+        "stream": True,
+        "components": ["text_encoder", "transformer"],
+    }
+    assert whole.remarks[0].startswith("T5 went by blocks")
 
 
 @pytest.mark.parametrize(
