@@ -251,12 +251,20 @@ def test_an_unknown_name_offers_what_it_may_be_short_for_and_then_the_nearest(
         devices.get(asked)
 
 
-@pytest.mark.parametrize("name", ["mi300x", "MI300X", "AMD Instinct MI300X", "radeon-rx-7900-xtx"])
+@pytest.mark.parametrize(
+    "name", ["mi300x", "MI300X", "AMD Instinct MI300X", "radeon-rx-7900-xtx", "rx 7900 xtx"]
+)
 def test_cards_of_amd_are_refused_with_a_reason(name: str) -> None:
     with pytest.raises(
         UnknownNameError,
         match=r"AMD cards cannot be priced: memory and time are traced with PyTorch's CUDA kernels",
     ):
+        devices.get(name)
+
+
+@pytest.mark.parametrize("name", ["m60", "quadro-m4000", "m4000"])
+def test_cards_whose_names_begin_like_apples_are_only_unknown(name: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"^unknown device '[^']+': (?!Apple|AMD)"):
         devices.get(name)
 
 

@@ -29,12 +29,12 @@ _BY_SPELLING: Final = {_spelling(text): device for device in ALL for text in (de
 _CUDA_ONLY: Final = "memory and time are traced with PyTorch's CUDA kernels (cuDNN, cuBLAS, FlashAttention and what they take)"
 _ELSEWHERE: Final[tuple[tuple[str, str], ...]] = (
     (
-        r"amd|instinct|radeon|mi\d{3}x?",
+        r"(amd|instinct|radeon)[a-z0-9]*|mi\d{3}[a-z0-9]*|rx\d{4}[a-z]*",
         f"AMD cards cannot be priced: {_CUDA_ONLY}, and those of ROCm (MIOpen, hipBLASLt, its own attention) take other memory and time, "
         "which nobody has compared. The figures of an MI300X (192 GB, 5.3 TB/s) alone would say nothing",
     ),
     (
-        r"apple|mps|m[1-9](pro|max|ultra)?",
+        r"apple[a-z0-9]*|mps|m[1-9](pro|max|ultra)?",
         f"Apple silicon cannot be priced: {_CUDA_ONLY}, and Metal's (MPS) are others; its memory is the host's too",
     ),
 )
@@ -56,7 +56,7 @@ def get(name: str) -> Device:
     if known_as is not None:
         return known_as
     for spelling, reason in _ELSEWHERE:
-        if isinstance(name, str) and re.fullmatch(rf"({spelling})[a-z0-9]*", _spelling(name)):
+        if isinstance(name, str) and re.fullmatch(spelling, _spelling(name)):
             raise UnknownNameError(f"unknown device {name!r}: {reason}")
     # "h100" and "rtx-3060" are short for something; spelling distance alone would offer "a100-40gb" and "rtx-3090" first.
     longer = [known for known in names() if known.startswith(f"{name}-".lower())]
