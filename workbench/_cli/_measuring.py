@@ -13,6 +13,7 @@ from workbench._cli._options import (
     Frames,
     Guidance,
     Height,
+    Prompt,
     Seed,
     Steps,
     Width,
@@ -45,9 +46,7 @@ def measure(
             metavar="FILE_OR_JSON", help="What they are compared with; default: the pipeline as it is."
         ),
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What the video shows; default: what the model knows.")
-    ] = None,
+    prompt: Prompt = None,
     negative_prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What it should not be.")
     ] = None,

@@ -58,6 +58,9 @@ Desktop = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Seed = Annotated[str, typer.Option(metavar="N")]
+Prompt = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="What the video shows; default: what the model knows.")
+]
 MaxSeconds = Annotated[
     str | None, typer.Option(metavar="S", help="Leave out what is expected to take longer.")
 ]

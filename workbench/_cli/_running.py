@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from workbench._cli._app import app
-from workbench._cli._options import AsJson, Frames, Guidance, Height, Seed, Steps, Width, size_of, whole
+from workbench._cli._options import (
+    AsJson,
+    Frames,
+    Guidance,
+    Height,
+    Prompt,
+    Seed,
+    Steps,
+    Width,
+    size_of,
+    whole,
+)
 from workbench._cli._output import clean_stdout, print_json, show
 
 
@@ -24,9 +35,7 @@ def generate(
             help="miniature, tiny, or a folder that save_pretrained wrote; default: the profile's if it ships, else miniature.",
         ),
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What the video shows; default: what the model knows.")
-    ] = None,
+    prompt: Prompt = None,
     negative_prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What it should not be.")
     ] = None,

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench._cli._app import app
-from workbench._cli._options import AsJson, Frames, Guidance, Height, Seed, Steps, Width, size_of, whole
+from workbench._cli._options import (
+    AsJson,
+    Frames,
+    Guidance,
+    Height,
+    Prompt,
+    Seed,
+    Steps,
+    Width,
+    size_of,
+    whole,
+)
 from workbench._cli._output import clean_stdout, print_json
 
 if TYPE_CHECKING:
@@ -35,9 +46,7 @@ def sensitivity(
         str | None,
         typer.Option(metavar="N", help="Print settings that leave the N most sensitive layers as they are."),
     ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What the video shows; default: what the model knows.")
-    ] = None,
+    prompt: Prompt = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The record; default: where plans look for it.")
     ] = None,

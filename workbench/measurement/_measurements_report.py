@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from workbench._units import format_seconds, from_gib
 from workbench.measurement._summary import SPREAD, Measured, Spread, ratio
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from workbench.measurement._measurements import Measurements
 
 _NOTHING = "–"
+BESIDE: Final = (
+    Column(title="stage", is_short=True),
+    Column(title="time\npredicted", is_number=True),
+    Column(title="time\nmeasured", is_number=True),
+    Column(title="ratio", is_number=True),
+    Column(title="memory\npredicted", is_number=True),
+    Column(title="memory\nmeasured", is_number=True),
+    Column(title="ratio", is_number=True),
+)
+"""Columns of a table of stages, what was predicted beside what was measured."""
 
 
 def measurements_report(found: Measurements) -> Report:
@@ -198,15 +208,6 @@ def _settings(found: Measurements) -> tuple[str, ...]:
 
 
 def _stages(measured: Measured) -> Section:
-    columns = (
-        Column(title="stage", is_short=True),
-        Column(title="time\npredicted", is_number=True),
-        Column(title="time\nmeasured", is_number=True),
-        Column(title="ratio", is_number=True),
-        Column(title="memory\npredicted", is_number=True),
-        Column(title="memory\nmeasured", is_number=True),
-        Column(title="ratio", is_number=True),
-    )
     rows = tuple(
         (
             describe_stage(stage.name),
@@ -224,7 +225,7 @@ def _stages(measured: Measured) -> Section:
     return Section(
         title=f"Stages of {measured.name}",
         lines=(f"times: median ({SPREAD}); memory: {memory}",),
-        table=Table(columns=columns, rows=rows),
+        table=Table(columns=BESIDE, rows=rows),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from workbench._units import format_seconds
 from workbench.measurement import Measurement
-from workbench.search._report import Column, Report, Section, Table
+from workbench.measurement._measurements_report import BESIDE
+from workbench.search._report import Report, Section, Table
 from workbench.search._words import describe_bytes, describe_settings, describe_stage, describe_workload
 
 _MEMORY_WORDS = {
@@ -52,15 +53,6 @@ def _header(measured: Measurement) -> tuple[str, ...]:
 
 
 def _stages(measured: Measurement) -> Table:
-    columns = (
-        Column(title="stage", is_short=True),
-        Column(title="time\npredicted", is_number=True),
-        Column(title="time\nmeasured", is_number=True),
-        Column(title="ratio", is_number=True),
-        Column(title="memory\npredicted", is_number=True),
-        Column(title="memory\nmeasured", is_number=True),
-        Column(title="ratio", is_number=True),
-    )
     rows = tuple(
         (
             describe_stage(stage.name),
@@ -73,7 +65,7 @@ def _stages(measured: Measurement) -> Table:
         )
         for stage in measured.beside
     )
-    return Table(columns=columns, rows=rows)
+    return Table(columns=BESIDE, rows=rows)
 
 
 def _seconds(value: float | None) -> str:
